@@ -1,0 +1,349 @@
+"""The configuration of a training: sections assembled, read from TOML, written back resolved.
+
+A value comes from the first of these that has it: a change (a flag, a keyword), the TOML file, the
+size, the dataclass. What is wrong with a configuration is reported at once, in one line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from unspool.data.settings import TextSettings
+from unspool.errors import ConfigError, nearest, unknown
+from unspool.models.settings import RecurrentSettings
+from unspool.training.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Everything that decides what a training gives.
+
+    Attributes:
+        task: what is learned from the data; ``auto`` recognises it from the content.
+        size: a key of `SIZES`, the one dial; whatever else is set wins over it.
+        seed: of weights, order, dropout and samples; a whole number ≥ 0.
+        threads: processor threads; 0 leaves the choice to torch.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        data: the ``[data]`` table.
+        model: the ``[model]`` table.
+        train: the ``[train]`` table.
+
+    Example:
+        >>> resolve(None, {"size": "tiny", "model.hidden": 100}).model.hidden
+        100
+    """
+
+    task: str = "auto"
+    size: str = "small"
+    seed: int = 0
+    threads: int = 0
+    device: str = "auto"
+    data: TextSettings = field(default_factory=TextSettings)
+    model: RecurrentSettings = field(default_factory=RecurrentSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.task not in TASKS:
+            problems.append(unknown("task", self.task, TASKS))
+        if self.size not in SIZES:
+            problems.append(unknown("size", self.size, SIZES))
+        if not 0 <= self.seed < 2**63:
+            problems.append(f"seed: got {self.seed}; wanted a whole number from 0 to 2**63 - 1.")
+        if not 0 <= self.threads <= 4096:
+            problems.append(f"threads: got {self.threads}; wanted 0 (as torch chooses) to 4096.")
+        if self.device not in DEVICES and not re.fullmatch(r"cuda:\d{1,3}", self.device):
+            problems.append(unknown("device", self.device, (*DEVICES, "cuda:N")))
+        if problems:
+            raise ConfigError(" ".join(problems))
+
+
+def resolve(config: Path | None = None, changes: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of a training.
+
+    Args:
+        config: a TOML file; None leaves it out.
+        changes: dotted keys and values that win over the file, such as ``{"model.hidden": 256}``.
+
+    Raises:
+        ConfigError: one line with everything that is wrong: a file that cannot be read (with the
+            line for invalid TOML), unknown keys (with the nearest), wrong types, impossible values.
+
+    Example:
+        >>> resolve(None, {"train.length": 32, "seed": 7}).train.length
+        32
+    """
+    if config is None:
+        return _assemble({}, "", changes or {})
+    return _assemble(_parse(_read(config), str(config)), str(config), changes or {})
+
+
+def from_toml(text: str, where: str) -> Settings:
+    r"""The settings that `to_toml` wrote, or that a person did.
+
+    Args:
+        text: TOML.
+        where: what to call it in messages, such as the file's path.
+
+    Raises:
+        ConfigError: as `resolve` does.
+
+    Example:
+        >>> from_toml("[model]\nname = 'gru'", "x.toml").model.name
+        'gru'
+    """
+    return _assemble(_parse(text, where), where, {})
+
+
+def to_toml(settings: Settings) -> str:
+    """Every setting as TOML; `from_toml` gives back equal settings. A None is left out.
+
+    Example:
+        >>> print(to_toml(Settings()).splitlines()[0])
+        task = "auto"
+    """
+    return "\n".join(_table("", settings)) + "\n"
+
+
+def keys(settings_type: type = Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted key of a configuration and the type of its value.
+
+    Example:
+        >>> dict(keys())["train.steps"]
+        <class 'int'>
+    """
+    for name, annotation in typing.get_type_hints(settings_type).items():
+        if dataclasses.is_dataclass(annotation):
+            yield from keys(typing.cast(type, annotation), f"{prefix}{name}.")
+        else:
+            yield prefix + name, annotation
+
+
+def _assemble(file: Mapping[str, Any], where: str, changes: Mapping[str, Any]) -> Settings:
+    """Check both sources, lay them over the size, and build every section."""
+    problems: list[str] = []
+    unfit: set[str] = set()  # keys whose value has the wrong type
+    from_file = _checked(_flat(file, where, problems), f"{where}: ", problems, unfit)
+    from_changes = _checked(changes, "", problems, unfit)
+    chosen = from_file | from_changes
+    chosen["model.options"] = {
+        **from_file.get("model.options", {}),
+        **from_changes.get("model.options", {}),
+    }
+    size = chosen.get("size", Settings().size)
+    if "size" in from_changes:
+        problems += _without_effect(size, from_file, where)
+    values = SIZES.get(size, {}) | chosen
+    origins = {key: where for key in from_file if key not in from_changes}
+    sections = {
+        name: _build(section, f"{name}.", values, unfit, origins, problems)
+        for name, section in _sections().items()
+    }
+    settings = _build(Settings, "", values | sections, unfit, origins, problems)
+    if problems:
+        raise ConfigError(" ".join(problems))
+    return typing.cast(Settings, settings)
+
+
+def _flat(file: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
+    """The values of a TOML file under dotted keys."""
+    flat = {}
+    for name, value in file.items():
+        if name in _sections() and isinstance(value, Mapping):
+            flat |= {f"{name}.{key}": inner for key, inner in value.items()}
+        elif name in _sections():
+            problems.append(f"{where}: {name}: got {_shown(value)}; wanted a table, [{name}].")
+        elif isinstance(value, Mapping) and name not in _known():
+            close = nearest(name, _sections())
+            hint = f" Did you mean [{close}]?" if close else ""
+            tables = ", ".join(f"[{section}]" for section in _sections())
+            problems.append(f"{where}: unknown table [{name}]; use one of {tables}.{hint}")
+        else:
+            flat[name] = value
+    return flat
+
+
+def _checked(
+    values: Mapping[str, Any], where: str, problems: list[str], unfit: set[str]
+) -> dict[str, Any]:
+    """Those values that have a key and the right type; the rest becomes problems."""
+    checked = {}
+    for key, value in values.items():
+        if key not in _known():
+            problems.append(where + _unknown_key(key))
+            continue
+        try:
+            checked[key] = _typed(value, _known()[key])
+        except ValueError as wanted:
+            problems.append(f"{where}{key}: got {_shown(value)}; wanted {wanted}.")
+            unfit.add(key)
+    return checked
+
+
+def _unknown_key(key: str) -> str:
+    section, _, name = key.rpartition(".")
+    namesakes = [known for known in _known() if known.rpartition(".")[2] == name]
+    siblings = [known for known in _known() if known.rpartition(".")[0] == section]
+    close = namesakes[0] if namesakes else nearest(key, siblings) or nearest(key, _known())
+    if close:
+        return f"unknown key '{key}'. Did you mean '{close}'?"
+    return f"unknown key '{key}'; use one of {', '.join(siblings or _known())}."
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}'" if isinstance(value, str) else repr(value)
+
+
+def _typed(value: Any, annotation: Any) -> Any:
+    """``value`` as its annotation wants it; a ValueError names what was wanted instead."""
+    if annotation == dict[str, str]:
+        if not isinstance(value, Mapping):
+            raise ValueError("a table of options")
+        return {_text(key): _option(option) for key, option in value.items()}
+    if annotation == str | None and value is None:
+        return None
+    if annotation in (str, str | None):
+        return _text(value)
+    if isinstance(value, bool) is (annotation is bool) and isinstance(value, TYPES[annotation][0]):
+        try:
+            return annotation(value)
+        except OverflowError:
+            raise ValueError("a smaller number") from None
+    raise ValueError(TYPES[annotation][1])
+
+
+def _option(value: Any) -> str:
+    return _shown(value) if isinstance(value, bool | int | float) else _text(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("text that UTF-8 can write") from None
+    return value
+
+
+def _without_effect(size: str, from_file: Mapping[str, Any], where: str) -> list[str]:
+    """A size asked for that the file overrules altogether is refused, not ignored."""
+    governed = {key for values in SIZES.values() for key in values}
+    if from_file.get("size") == size or not governed <= from_file.keys():
+        return []
+    return [
+        f"size: '{size}' would change nothing, because {where} sets {', '.join(sorted(governed))} "
+        "itself; leave one of the two out."
+    ]
+
+
+def _build(
+    section: type,
+    prefix: str,
+    values: Mapping[str, Any],
+    unfit: set[str],
+    origins: Mapping[str, str],
+    problems: list[str],
+) -> Any:
+    """One section; or None, with its problems added, each with the file that it came from."""
+    names = {f.name: prefix + f.name for f in dataclasses.fields(section)}
+    own = {name: values[key] for name, key in names.items() if values.get(key) is not None}
+    if not unfit.isdisjoint(names.values()):
+        return None
+    try:
+        return section(**own)
+    except ConfigError as error:
+
+        def located(found: re.Match[str]) -> str:
+            return f"{origins[found[1]]}: {found[0]}" if found[1] in origins else found[0]
+
+        problems.append(re.sub(r"(?<!\S)([a-z_.]+): ", located, str(error)))
+    return None
+
+
+@cache
+def _known() -> dict[str, Any]:
+    return dict(keys())
+
+
+@cache
+def _sections() -> dict[str, type]:
+    hints = typing.get_type_hints(Settings)
+    return {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+
+
+def _read(path: Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        where = f"{path}: not UTF-8 at byte {error.start}"
+        raise ConfigError(f"{where}; wanted a TOML file.") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path}: a directory; wanted a TOML file.") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise ConfigError(f"{path}: {reason}; wanted a TOML file.") from error
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits
+        raise ConfigError(f"{where}: invalid TOML: {error}.") from error
+
+
+def _table(prefix: str, settings: Any) -> Iterator[str]:
+    """The lines of one table, then those of the tables inside it."""
+    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    tables = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
+            tables[name] = value
+        elif value is not None:
+            yield f"{name} = {_literal(value)}"
+    for name, value in tables.items():
+        yield f"\n[{prefix}{name}]"
+        if isinstance(value, Mapping):
+            yield from (f"{_literal(key)} = {_literal(option)}" for key, option in value.items())
+        else:
+            yield from _table(f"{prefix}{name}.", value)
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    # JSON escapes text as TOML does, except for the one control character it leaves alone.
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)
+
+
+# What fits an annotation, and how to say so.
+TYPES: dict[type, tuple[Any, str]] = {
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: (int | float, "a number"),
+}
+
+# `auto`, then what `unspool.tasks` can do.
+TASKS = ("auto", "write")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+# One dial. The middle size is the dataclasses' own defaults.
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {"model.hidden": 128, "train.batch": 32, "train.length": 64},
+    "small": {},
+    "base": {"model.hidden": 512, "model.layers": 2, "model.dropout": 0.2, "train.length": 256},
+}

@@ -1,0 +1,1 @@
+"""Equations in, fast code out. The engine knows no cell by name."""

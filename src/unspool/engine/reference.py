@@ -1,0 +1,178 @@
+"""The readable loop: what a cell computes, step by step, in plain PyTorch.
+
+This is the definition of the right answer. It walks over the *unsimplified* graph, one node after
+the other, one step after the other; every other backend is tested against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from unspool.engine.graph import Graph
+
+
+def unstack(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each gate's own part of the stacked families.
+
+    Args:
+        graph: the step.
+        parameters: by family, gates stacked along the first axis.
+
+    Returns:
+        By parameter name, such as ``W.i``.
+    """
+    single: dict[str, Tensor] = {}
+    for family in graph.families.values():
+        parts = parameters[family.name].chunk(len(family.gates))
+        for gate, part in zip(family.gates, parts, strict=True):
+            single[f"{family.name}.{gate}" if gate else family.name] = part
+    return single
+
+
+def step(
+    graph: Graph,
+    parameters: Mapping[str, Tensor],
+    x: Float[Tensor, "B D"],
+    state: tuple[Tensor, ...],
+    mask: Float[Tensor, "B H"] | None = None,
+) -> list[Tensor]:
+    """Every value of one step.
+
+    Args:
+        graph: the step.
+        parameters: by name, as `unstack` gives them.
+        x: input.
+        state: of the step before, in the cell's order.
+        mask: for the ``sequence`` leaf of `unspool.engine.graph.mask_recurrent_products`.
+
+    Returns:
+        One tensor a node, in node order.
+    """
+    values: list[Tensor] = []
+    for node in graph.nodes:
+        args = [values[arg] for arg in node.args]
+        match node.op:
+            case "input":
+                value = x
+            case "sequence":
+                assert mask is not None
+                value = mask
+            case "state":
+                value = state[graph.states.index(node.name)]
+            case "parameter":
+                value = parameters[node.name]
+            case "constant":
+                value = x.new_tensor(node.value)
+            case "layer_norm":
+                value = TORCH["layer_norm"](*args, node.value)
+            case _:
+                value = TORCH[node.op](*args)
+        values.append(value)
+    return values
+
+
+def scan(
+    graph: Graph,
+    parameters: Mapping[str, Tensor],
+    x: Float[Tensor, "T B D"],
+    state: tuple[Tensor, ...],
+    valid: Bool[Tensor, "T B"] | None = None,
+    mask: Float[Tensor, "B H"] | None = None,
+    trace: bool = False,
+) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
+    """Run the step over time.
+
+    Args:
+        graph: the step.
+        parameters: stacked, by family.
+        x: inputs, time first; padding holds finite numbers.
+        state: before the first step, each ``[B H]``.
+        valid: True where a step belongs to its row; None when all do. Past its end a row keeps its
+            state and puts out zeros.
+        mask: dropout factors drawn once a sequence.
+        trace: also keep every gate and state.
+
+    Returns:
+        Outputs ``[T B H]``, the state after each row's last step, and the kept values by name,
+        each ``[T B H]``; the last is empty without ``trace``.
+    """
+    single = unstack(graph, parameters)
+    units = state[0].shape[-1]
+    outputs: list[Tensor] = []
+    kept: dict[str, list[Tensor]] = {}
+    for t in range(x.shape[0]):
+        values = step(graph, single, x[t], state, mask)
+        new = tuple(values[index].expand(x.shape[1], units) for index in graph.updated)
+        output = values[graph.output].expand(x.shape[1], units)
+        if trace:
+            for name, index in graph.gates:
+                kept.setdefault(name, []).append(_as_rows(values[index], x.shape[1]))
+            for name, value in zip(graph.states, new, strict=True):
+                kept.setdefault(name, []).append(value)
+        if valid is not None:
+            keep = valid[t, :, None]
+            new = tuple(torch.where(keep, n, old) for n, old in zip(new, state, strict=True))
+            output = output.masked_fill(~keep, 0.0)
+        state = new
+        outputs.append(output)
+    stacked = {name: torch.stack(values) for name, values in kept.items()}
+    if valid is not None:
+        stacked = {name: v.masked_fill(~valid[:, :, None], 0.0) for name, v in stacked.items()}
+    return torch.stack(outputs), state, stacked
+
+
+def _as_rows(value: Tensor, batch: int) -> Tensor:
+    """A gate as ``[B, width]``, also where it does not depend on the row."""
+    value = value.reshape(1, 1) if value.dim() == 0 else value
+    return value.expand(batch, value.shape[-1])
+
+
+def dense_blocks(blocks: Float[Tensor, "N K K"]) -> Float[Tensor, "H H"]:
+    """The matrix a block-diagonal parameter stands for."""
+    return torch.block_diag(*blocks)
+
+
+def _matmul(matrix: Tensor, vector: Tensor) -> Tensor:
+    return vector @ matrix.T
+
+
+def _blocks(blocks: Tensor, vector: Tensor) -> Tensor:
+    heads, width, _ = blocks.shape
+    parts = vector.reshape(*vector.shape[:-1], heads, width)
+    return torch.einsum("...nk,njk->...nj", parts, blocks).reshape(vector.shape)
+
+
+def _bilinear(tensor: Tensor, x: Tensor, z: Tensor) -> Tensor:
+    return torch.einsum("ijk,...j,...k->...i", tensor, x, z)
+
+
+def _layer_norm(z: Tensor, gain: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+    return torch.nn.functional.layer_norm(z, z.shape[-1:], gain, bias, epsilon)
+
+
+TORCH: dict[str, Callable[..., Tensor]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "neg": torch.neg,
+    "identity": lambda z: z,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "exp": torch.exp,
+    "log": torch.log,
+    "maximum": lambda a, b: torch.maximum(torch.as_tensor(a), torch.as_tensor(b)),
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "where": torch.where,
+    "softmax": lambda z: torch.softmax(z, -1),
+    "layer_norm": _layer_norm,
+    "matmul": _matmul,
+    "blocks": _blocks,
+    "bilinear": _bilinear,
+}

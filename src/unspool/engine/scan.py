@@ -1,0 +1,125 @@
+"""`scan`: a cell over a sequence, one call for every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from unspool.engine import library, reference
+from unspool.engine.graph import mask_recurrent_products
+from unspool.engine.language import Cell
+from unspool.errors import BackendError, choose
+from unspool.shapes import mask_of
+
+BACKENDS = {
+    "auto": "the fastest that can serve the call",
+    "torch": "torch's own kernel, only where the equation is identical",
+    "reference": "the readable loop, which defines the answer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What a scan computed.
+
+    Attributes:
+        outputs: ``[T B H]``, zero in the padding.
+        state: after each row's last step, in the cell's order, each ``[B H]``.
+        trace: gates and states over time by name, each ``[T B H]``; empty unless asked for.
+        backend: which one ran.
+    """
+
+    outputs: Float[Tensor, "T B H"]
+    state: tuple[Tensor, ...]
+    trace: dict[str, Tensor] = field(default_factory=dict)
+    backend: str = "reference"
+
+
+def scan(
+    cell: Cell,
+    parameters: Mapping[str, Tensor],
+    x: Float[Tensor, "T B D"],
+    state: tuple[Tensor, ...],
+    *,
+    lengths: Int64[Tensor, " B"] | None = None,
+    reverse: bool = False,
+    mask: Float[Tensor, "B H"] | None = None,
+    trace: bool = False,
+    backend: str = "auto",
+) -> Scanned:
+    """Run a cell over time.
+
+    Args:
+        cell: the equations.
+        parameters: by family, gates stacked along the first axis.
+        x: inputs, time first; what stands in the padding is never read.
+        state: before the first step, in the cell's order, each ``[B H]``.
+        lengths: of the rows, 1…T; None when all are full.
+        reverse: read each row from its own last step to its first.
+        mask: dropout factors for what enters the recurrent products, drawn once a sequence.
+        trace: also return every gate and state over time.
+        backend: a key of `BACKENDS`.
+
+    Returns:
+        Outputs, final state, trace, and the backend that ran.
+
+    Raises:
+        BackendError: if ``backend`` is named and cannot serve this call.
+        ConfigError: if there is no such backend.
+
+    Example:
+        >>> from unspool.cells import CELLS
+        >>> weights = {"W": torch.ones(1, 1), "U": torch.zeros(1, 1), "b": torch.zeros(1)}
+        >>> scan(CELLS["rnn"], weights, torch.zeros(2, 1, 1), (torch.zeros(1, 1),)).outputs.sum()
+        tensor(0.)
+    """
+    backend = choose_backend(cell, backend, trace, mask)
+    valid = None
+    if lengths is not None:
+        valid = mask_of(lengths, x.shape[0]).T
+        x = x.masked_fill(~valid[:, :, None], 0.0)
+    if reverse:
+        x = reversed_rows(x, lengths)
+    kept: dict[str, Tensor] = {}
+    if backend == "torch":
+        outputs, final = library.scan(cell, parameters, x, state, lengths)
+    else:
+        graph = cell.graph if mask is None else mask_recurrent_products(cell.graph)
+        outputs, final, kept = reference.scan(graph, parameters, x, state, valid, mask, trace)
+    if reverse:
+        outputs = reversed_rows(outputs, lengths)
+        kept = {name: reversed_rows(value, lengths) for name, value in kept.items()}
+    return Scanned(outputs, final, kept, backend)
+
+
+def choose_backend(
+    cell: Cell, name: str = "auto", trace: bool = False, mask: Tensor | None = None
+) -> str:
+    """The backend that will serve a call: the named one, or for "auto" the fastest that can.
+
+    Raises:
+        BackendError: if the named one cannot, with the reason.
+        ConfigError: if there is none of that name.
+    """
+    choose(name, BACKENDS, "backend")
+    if name == "reference":
+        return name
+    reason = library.refusal(cell, trace, mask)
+    if name == "torch" and reason is not None:
+        raise BackendError(f"backend 'torch': {reason}; use 'auto' or 'reference'.")
+    return "reference" if reason is not None else "torch"
+
+
+def reversed_rows(
+    x: Float[Tensor, "T B D"], lengths: Int64[Tensor, " B"] | None
+) -> Float[Tensor, "T B D"]:
+    """Each row back to front within its own length; padding stays where it is."""
+    if lengths is None:
+        return x.flip(0)
+    steps = torch.arange(x.shape[0], device=x.device)[:, None]
+    index = torch.where(steps < lengths, lengths - 1 - steps, steps)     # [T B]
+    return x.gather(0, index[:, :, None].expand_as(x))

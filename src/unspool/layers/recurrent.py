@@ -1,0 +1,289 @@
+"""`Recurrent`: any cell, stacked, in one or two directions, over padded batches."""
+
+from __future__ import annotations
+
+from typing import Literal, overload
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from unspool.cells.find import find_cell
+from unspool.engine.language import Cell
+from unspool.engine.scan import Scanned, choose_backend, scan
+from unspool.errors import ConfigError, ShapeError
+from unspool.layers.dropout import Dropout
+from unspool.layers.initialisation import initialise
+from unspool.layers.state import State
+from unspool.shapes import check_lengths
+
+Trace = dict[str, dict[str, Tensor]]
+
+
+class Recurrent(nn.Module):
+    """A stack of recurrent layers of one cell, batch first.
+
+    Parameters are stored by layer and family, gates stacked in the cell's order:
+    ``weights.l0.W``, ``weights.l0_reverse.U``, and so on.
+
+    Args:
+        cell: a `Cell`, a key of `CELLS`, or ``my_file.py:name``.
+        input_size: features of the input, D.
+        hidden_size: units of each direction of each layer, H.
+        num_layers: layers, L; each reads the outputs of the one below.
+        bidirectional: run a second set of weights from each row's end; outputs are 2·H wide.
+        residual: add a layer's input to its output, from the second layer on.
+        dropout: share of values zeroed between layers.
+        recurrent_dropout: share of state values zeroed on their way into the recurrent product,
+            the same at every step (Gal and Ghahramani, 2016).
+        learn_initial_state: make the state before the first step a parameter; else it is zero.
+        initialisation: a key of `unspool.layers.initialisation.INITIALISATIONS`.
+        forget_bias: where the bias of a gate called ``f`` starts.
+        backend: a key of `unspool.engine.scan.BACKENDS`.
+        generator: of the first weights; None is torch's global one.
+
+    Raises:
+        ConfigError: for a name or size that cannot be.
+        CellError: for a mistake in the user's own cell.
+
+    Example:
+        >>> layer = Recurrent("gru", input_size=3, hidden_size=5)
+        >>> outputs, state = layer(torch.zeros(2, 7, 3), lengths=torch.tensor([7, 4]))
+        >>> outputs.shape, state[0].shape
+        (torch.Size([2, 7, 5]), torch.Size([2, 1, 5]))
+    """
+
+    def __init__(
+        self,
+        cell: Cell | str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bidirectional: bool = False,
+        residual: bool = False,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        learn_initial_state: bool = False,
+        initialisation: str = "orthogonal",
+        forget_bias: float = 1.0,
+        backend: str = "auto",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)
+        ):
+            if value < 1:
+                raise ConfigError(f"Recurrent: {name} is {value}; wanted at least 1.")
+        self.cell = find_cell(cell, "Recurrent") if isinstance(cell, str) else cell
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bidirectional, self.residual = bidirectional, residual
+        self.named_backend = backend
+        self.dropout = Dropout(dropout)
+        self.recurrent_dropout = Dropout(recurrent_dropout)
+        choose_backend(self.cell, backend)
+        self.weights = nn.ModuleDict()
+        for layer in range(num_layers):
+            width = input_size if layer == 0 else hidden_size * self.directions
+            for direction in range(self.directions):
+                weights = _parameters(self.cell, width, hidden_size)
+                for family in self.cell.graph.families.values():
+                    initialise(
+                        family, weights[family.name], hidden_size, initialisation, forget_bias,
+                        generator,
+                    )  # fmt: skip
+                self.weights[_name(layer, direction)] = weights
+        self.initial_state = nn.ParameterList(
+            nn.Parameter(torch.zeros(num_layers * self.directions, hidden_size))
+            for _ in self.cell.states
+            if learn_initial_state
+        )
+
+    @property
+    def directions(self) -> int:
+        """1, or 2 when bidirectional."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def backend(self) -> str:
+        """Which backend a plain forward pass runs on."""
+        return choose_backend(self.cell, self.named_backend)
+
+    def start(self, batch: int) -> State:
+        """The state before the first step, learnt or zero.
+
+        Args:
+            batch: number of sequences, B.
+
+        Returns:
+            For each state of the cell ``[B, L·directions, H]``.
+        """
+        if len(self.initial_state):
+            return State(value.expand(batch, -1, -1) for value in self.initial_state)
+        like = next(self.parameters())
+        shape = (batch, self.num_layers * self.directions, self.hidden_size)
+        return State(like.new_zeros(shape) for _ in self.cell.states)
+
+    @overload
+    def forward(
+        self, x: Tensor, lengths: Tensor | None = None, state: State | None = None,
+        trace: Literal[False] = False,
+    ) -> tuple[Tensor, State]: ...  # fmt: skip
+
+    @overload
+    def forward(
+        self, x: Tensor, lengths: Tensor | None = None, state: State | None = None,
+        *, trace: Literal[True],
+    ) -> tuple[Tensor, State, Trace]: ...  # fmt: skip
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        lengths: Int64[Tensor, " B"] | None = None,
+        state: tuple[Tensor, ...] | None = None,
+        trace: bool = False,
+    ) -> tuple[Tensor, State] | tuple[Tensor, State, Trace]:
+        """Read sequences.
+
+        Args:
+            x: inputs, padded at the end; what stands in the padding is never read.
+            lengths: true lengths, 1…T; None when all rows are full.
+            state: before the first step, as an earlier call returned it; None starts afresh.
+            trace: also return every gate and state over time.
+
+        Returns:
+            Outputs of the last layer ``[B T H·directions]``, zero in the padding; the state after
+            each row's last step; and with ``trace`` for each layer and direction (``l0``,
+            ``l0_reverse``, …) its gates and states by name, each ``[B T H]``.
+
+        Raises:
+            ShapeError: for inputs, lengths or a state that do not fit.
+        """
+        self._check(x, lengths, state)
+        B, T, _ = x.shape
+        start = self.start(B) if state is None else state
+        mask = None
+        if self.recurrent_dropout.active:
+            mask = self.recurrent_dropout.mask(x, B, self.hidden_size)
+        y = x.transpose(0, 1)                                           # [T B D]
+        finals: list[tuple[Tensor, ...]] = []
+        kept: Trace = {}
+        for layer in range(self.num_layers):
+            below = self.dropout(y) if layer else y
+            scanned = [
+                self._direction(layer, direction, below, start, lengths, mask, trace)
+                for direction in range(self.directions)
+            ]
+            y = torch.cat([s.outputs for s in scanned], -1) if len(scanned) > 1 else scanned[0].outputs
+            if self.residual and layer:
+                y = y + below
+            for direction, result in enumerate(scanned):
+                finals.append(result.state)
+                kept[_name(layer, direction)] = {
+                    name: value.transpose(0, 1) for name, value in result.trace.items()
+                }
+        final = State(torch.stack(values, 1) for values in zip(*finals, strict=True))
+        outputs = y.transpose(0, 1)
+        return (outputs, final, kept) if trace else (outputs, final)
+
+    def _direction(
+        self,
+        layer: int,
+        direction: int,
+        x: Tensor,
+        start: tuple[Tensor, ...],
+        lengths: Tensor | None,
+        mask: Tensor | None,
+        trace: bool,
+    ) -> Scanned:
+        index = layer * self.directions + direction
+        return scan(
+            self.cell,
+            dict(self.weights[_name(layer, direction)].items()),
+            x,
+            tuple(value[:, index].contiguous() for value in start),
+            lengths=lengths,
+            reverse=direction == 1,
+            mask=mask,
+            trace=trace,
+            backend=self.named_backend,
+        )
+
+    def step(
+        self, x: Float[Tensor, "B D"], state: tuple[Tensor, ...] | None = None
+    ) -> tuple[Float[Tensor, "B H"], State]:
+        """Read one more input of every sequence.
+
+        Args:
+            x: the inputs of one time step.
+            state: as the step before returned it; None starts afresh.
+
+        Returns:
+            Outputs of the last layer and the new state, fresh tensors both.
+
+        Raises:
+            ShapeError: if the layer is bidirectional: the reverse direction starts at the end.
+        """
+        if self.bidirectional:
+            raise ShapeError(
+                "Recurrent.step: the layer is bidirectional, and its reverse direction starts at "
+                "the end of the sequence; use a layer of one direction to stream."
+            )
+        outputs, state = self(x[:, None], state=state)
+        return outputs[:, 0], state
+
+    def _check(
+        self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...] | None
+    ) -> None:
+        if isinstance(x, PackedSequence):
+            raise ShapeError(
+                "Recurrent.forward: got a PackedSequence; pass the padded batch and lengths=."
+            )
+        if x.dim() != 3 or x.shape[2] != self.input_size or x.shape[1] < 1:
+            raise ShapeError(
+                f"Recurrent.forward: inputs are {list(x.shape)}; "
+                f"wanted [B, T ≥ 1, {self.input_size}]."
+            )
+        if lengths is not None:
+            check_lengths(lengths, x.shape[0], x.shape[1], "Recurrent.forward")
+        if state is None:
+            return
+        if len(state) != len(self.cell.states):
+            raise ShapeError(
+                f"Recurrent.forward: state has {len(state)} tensors; "
+                f"cell '{self.cell.name}' has the states ({', '.join(self.cell.states)})."
+            )
+        wanted = [x.shape[0], self.num_layers * self.directions, self.hidden_size]
+        for name, value in zip(self.cell.states, state, strict=True):
+            if list(value.shape) != wanted:
+                raise ShapeError(
+                    f"Recurrent.forward: state '{name}' is {list(value.shape)}; wanted {wanted}."
+                )
+
+    def extra_repr(self) -> str:
+        """What `repr` shows."""
+        return f"{self.cell.name}, {self.input_size}, {self.hidden_size}, layers={self.num_layers}"
+
+
+def _name(layer: int, direction: int) -> str:
+    return f"l{layer}_reverse" if direction else f"l{layer}"
+
+
+def _parameters(cell: Cell, features: int, units: int) -> nn.ParameterDict:
+    """Uninitialised parameters of one layer in one direction.
+
+    Raises:
+        ConfigError: if the cell needs widths that these are not.
+    """
+    parameters = nn.ParameterDict()
+    for family in cell.graph.families.values():
+        for axis in family.shape:
+            if isinstance(axis, str) and "/" in axis and units % int(axis.partition("/")[2]):
+                raise ConfigError(
+                    f"Recurrent: hidden_size {units} is not a multiple of the "
+                    f"{axis.partition('/')[2]} blocks of `{family.name}` in cell '{cell.name}'."
+                )
+        parameters[family.name] = nn.Parameter(torch.empty(family.sizes(features, units)))
+    return parameters

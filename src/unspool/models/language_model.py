@@ -1,0 +1,90 @@
+"""A recurrent language model: tokens in, scores of the next token out."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from unspool.engine.language import Cell
+from unspool.layers.dropout import Dropout
+from unspool.layers.recurrent import Recurrent
+from unspool.layers.state import State
+from unspool.models.settings import RecurrentSettings
+
+
+class LanguageModel(nn.Module):
+    """Embedding, recurrent encoder, linear head.
+
+        h_t = encoder(embedding(x_t), h_{t-1})        logits_t = head(h_t)
+
+    Args:
+        vocabulary: number of tokens, V.
+        settings: widths, layers, dropout.
+        cell: the equations; ``settings.name`` is not looked at.
+        generator: of the first weights; None is torch's global one.
+
+    Example:
+        >>> from unspool.cells import CELLS
+        >>> model = LanguageModel(7, RecurrentSettings(hidden=4), CELLS["gru"])
+        >>> logits, state = model(torch.zeros(2, 5, dtype=torch.int64))
+        >>> logits.shape
+        torch.Size([2, 5, 7])
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        settings: RecurrentSettings,
+        cell: Cell,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, settings.width)
+        self.dropout = Dropout(settings.dropout)
+        self.encoder = Recurrent(
+            cell,
+            settings.width,
+            settings.hidden,
+            settings.layers,
+            residual=settings.residual,
+            dropout=settings.dropout,
+            recurrent_dropout=settings.recurrent_dropout,
+            learn_initial_state=settings.learn_initial_state,
+            initialisation=settings.initialisation,
+            forget_bias=settings.forget_bias,
+            generator=generator,
+        )
+        self.head = nn.Linear(settings.hidden, vocabulary)
+        with torch.no_grad():
+            self.embedding.weight.normal_(0.0, 1.0 / math.sqrt(settings.width), generator=generator)
+            bound = 1.0 / math.sqrt(settings.hidden)
+            self.head.weight.uniform_(-bound, bound, generator=generator)
+            self.head.bias.zero_()
+        if settings.tie:
+            self.head.weight = self.embedding.weight
+
+    def forward(
+        self, tokens: Int64[Tensor, "B T"], state: tuple[Tensor, ...] | None = None
+    ) -> tuple[Float[Tensor, "B T V"], State]:
+        """Scores of what follows each token, given all before it.
+
+        Args:
+            tokens: ids, 0…V − 1.
+            state: from the call before, to read on; None starts afresh.
+
+        Returns:
+            Logits, and the state after the last token.
+        """
+        x = self.dropout(self.embedding(tokens))
+        h, state = self.encoder(x, state=state)
+        return self.head(self.dropout(h)), state
+
+    def step(
+        self, tokens: Int64[Tensor, " B"], state: tuple[Tensor, ...] | None = None
+    ) -> tuple[Float[Tensor, "B V"], State]:
+        """The same for one token of each sequence."""
+        logits, state = self(tokens[:, None], state)
+        return logits[:, 0], state

@@ -1,0 +1,1 @@
+"""Jobs: where data meets a model, with the loss, the measure and the rule of thumb to beat."""
