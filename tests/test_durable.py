@@ -270,6 +270,7 @@ def test_free_space_is_that_of_the_volume_even_for_a_path_that_does_not_exist(tm
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder", "missing", "large"])
 def test_reading_refuses_all_but_regular_files_of_fitting_size(old, kind):
     path = old.with_name("odd")
+    old.write_bytes(b"short")
     make = {
         "link": lambda: path.symlink_to(old),
         "dangling link": lambda: path.symlink_to("nowhere"),

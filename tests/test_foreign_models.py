@@ -29,6 +29,7 @@ from unspool.training.checkpoint import (
     save_model,
 )
 from unspool.training.manifest import MANIFEST, Format, seal
+from unspool.training.tensor_file import decode_tensors
 
 
 @pytest.fixture(autouse=True)
@@ -310,7 +311,29 @@ def test_name_that_does_not_belong_in_a_manifest_is_refused(model_folder, name):
 def test_manifest_that_would_fill_the_memory_is_refused_unread(model_folder):
     with (model_folder / MANIFEST).open("wb") as file:
         file.truncate(1 << 40)
-    assert refuses(load_model, model_folder, "a terabyte of nothing")
+    with pytest.raises(CheckpointError, match="at most 1048576 belong"):
+        load_model(model_folder)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "size"),
+    [
+        ("F8_E4M3", [8], 8),
+        ("F8_E8M0", [8], 8),
+        ("F4", [16], 8),
+        ("F6_E2M3", [4], 3),
+        ("C64", [1], 8),
+        ("U64", [1], 8),
+        ("F32", [0, 2**63], 0),
+        ("F32", [0, 2**40, 2**40], 0),
+        ("F32", [2**32, 2**32], 0),
+        ("F32", [2**62], 0),
+    ],
+)
+def test_tensor_of_a_size_or_type_that_cannot_be_is_refused(dtype, shape, size):
+    header = {"w": {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}}
+    with pytest.raises(CheckpointError):
+        decode_tensors(with_header(json.dumps(header).encode(), bytes(size)), "file")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

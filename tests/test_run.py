@@ -266,7 +266,7 @@ def test_no_part_of_an_event_stays_when_any_call_fails(run, code):
 
 
 def test_run_is_finished_once_its_model_is_there_and_the_last_event_says_so(run):
-    run.log("finished")
+    run.log("end")
     assert not run.finished
     (run.folder / "model").mkdir()
     (run.folder / "model" / "manifest.json").write_text("{}")

@@ -113,6 +113,11 @@ def test_file_is_named_for_what_it_is_when_its_format_is_known(file, start):
     assert "not text; unpack or export" in refusal(file)
 
 
+def test_half_a_character_is_refused_when_the_encoding_lets_it_through(file):
+    file.write_bytes(b"one +2AA- two")
+    assert "lone surrogate U+D800" in refusal(file, "utf-7")
+
+
 def test_coloured_terminal_output_is_text(file):
     file.write_text("\x1b[31mred\x1b[0m\tand\fpages")
     assert read_text(file) == "\x1b[31mred\x1b[0m\tand\fpages"

@@ -33,7 +33,7 @@ class Settings:
         size: a key of `SIZES`, the one dial; whatever else is set wins over it.
         seed: of weights, order, dropout and samples; a whole number ≥ 0.
         threads: processor threads; 0 leaves the choice to torch.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         data: the ``[data]`` table.
         model: the ``[model]`` table.
         train: the ``[train]`` table.
@@ -62,8 +62,8 @@ class Settings:
             problems.append(f"seed: got {self.seed}; wanted a whole number from 0 to 2**63 - 1.")
         if not 0 <= self.threads <= 4096:
             problems.append(f"threads: got {self.threads}; wanted 0 (as torch chooses) to 4096.")
-        if self.device not in DEVICES and not re.fullmatch(r"cuda:\d{1,3}", self.device):
-            problems.append(unknown("device", self.device, (*DEVICES, "cuda:N")))
+        if self.device not in DEVICES:
+            problems.append(unknown("device", self.device, DEVICES))
         if problems:
             raise ConfigError(" ".join(problems))
 
@@ -203,7 +203,8 @@ def _unknown_key(key: str) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"'{value}'" if isinstance(value, str) else repr(value)
+    text = f"'{value}'" if isinstance(value, str) else repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def _typed(value: Any, annotation: Any) -> Any:
@@ -225,7 +226,9 @@ def _typed(value: Any, annotation: Any) -> Any:
 
 
 def _option(value: Any) -> str:
-    return _shown(value) if isinstance(value, bool | int | float) else _text(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, int | float) else _text(value)
 
 
 def _text(value: Any) -> str:
@@ -336,6 +339,9 @@ TYPES: dict[type, tuple[Any, str]] = {
     int: (int, "a whole number"),
     float: (int | float, "a number"),
 }
+
+# Characters of a wrong value that are worth repeating.
+LONGEST_SHOWN = 80
 
 # `auto`, then what `unspool.tasks` can do.
 TASKS = ("auto", "write")

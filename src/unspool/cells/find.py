@@ -35,7 +35,9 @@ def find_cell(name: str, where: str = "model.name") -> Cell:
     """
     if ":" not in name:
         if name.endswith(".py"):
-            raise ConfigError(f"{where}: got '{name}'; wanted the cell as well, as in '{name}:my_cell'.")
+            raise ConfigError(
+                f"{where}: got '{name}'; wanted the cell as well, as in '{name}:my_cell'."
+            )
         return choose(name, CELLS, where)
     source, _, attribute = name.rpartition(":")
     module = _execute(Path(source), where) if source.endswith(".py") else _import(source, where)
@@ -69,16 +71,21 @@ def _execute(path: Path, where: str) -> ModuleType:
 
 def _import(name: str, where: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{where}: no module '{name}' on {len(sys.path)} import paths; "
-            "a file is written FILE.py:NAME."
-        ) from error
+        return importlib.import_module(name or "?")
+    except CellError:
+        raise
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and (missing == "?" or f"{name}.".startswith(f"{missing}.")):
+            raise ConfigError(
+                f"{where}: no module '{name}' on {len(sys.path)} import paths; "
+                "a file is written FILE.py:NAME."
+            ) from error
+        raise CellError(f"{where}: module '{name}': {type(error).__name__}: {error}") from error
 
 
 def _line_of(error: Exception, path: Path) -> str:
     if isinstance(error, SyntaxError):
-        return f"{path}:{error.lineno}"
+        return f"{error.filename}:{error.lineno}"
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     return f"{path}:{lines[-1]}" if lines else str(path)

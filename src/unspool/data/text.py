@@ -42,8 +42,6 @@ def read_text(path: str | Path, encoding: str = "utf-8") -> str:
     data = _read_bytes(path, name)
     mark, encoding = _byte_order_mark(data, encoding)
     body = data[len(mark) :]
-    if not body:
-        raise DataError(f"{name}: is empty; wanted text.")
     _refuse_known_formats(data, name)
     if not _has_wide_units(encoding):
         _refuse_nul(body, len(mark), name)

@@ -80,6 +80,7 @@ def lowered(text: str) -> str:
     """Lower case, each character by itself: how a text is cut must not change it.
 
     Python writes a capital sigma at a word's end differently from one inside; here it is one.
+    Letters that came to Unicode after this Python stay as they are.
 
     Example:
         >>> lowered("ΟΔΟΣ"), "ΟΔΟΣ".lower()

@@ -136,13 +136,14 @@ class Graph:
     @property
     def fingerprint(self) -> str:
         """A hash of what is computed, blind to the names of gates and to source lines."""
-        families = list(self.families)
+        families = self.families
+        letters = list(families)
         rows: list[Any] = [self.updated, self.output]
         for node in self.nodes:
             name: Any = node.name
             if node.op == "parameter":
                 family, _, gate = node.name.partition(".")
-                name = [families.index(family), self.families[family].gates.index(gate)]
+                name = [letters.index(family), families[family].gates.index(gate)]
             elif node.op == "state":
                 name = self.states.index(node.name)
             elif node.op in ("input", "sequence"):
@@ -224,7 +225,9 @@ def _is_count(axis: object) -> bool:
 
 
 def _is_block_axis(axis: object) -> bool:
-    return isinstance(axis, str) and axis[:2] in ("D/", "H/") and axis[2:].isdecimal()
+    if not isinstance(axis, str) or axis[:2] not in ("D/", "H/"):
+        return False
+    return axis[2:].isdecimal() and _is_count(int(axis[2:]))
 
 
 def depends_on_state(graph: Graph) -> list[bool]:

@@ -76,22 +76,24 @@ def scan(
     Args:
         cell: one that `refusal` does not refuse.
         parameters: stacked, by family.
-        x: inputs, time first; padding holds finite numbers.
+        x: inputs, time first.
         state: before the first step, each ``[B H]``.
         lengths: of the rows; None when all are full.
     """
     kernel = KERNELS[cell.fingerprint]
     weights = torch_weights(cell, parameters)
+    # cuDNN keeps what its backward pass needs only when told that it is training.
+    training = torch.is_grad_enabled()
     hidden = [value[None] for value in state]
     if lengths is None:
         start = hidden if len(hidden) > 1 else hidden[0]
-        outputs, *final = kernel(x, start, weights, True, 1, 0.0, False, False, False)
+        outputs, *final = kernel(x, start, weights, True, 1, 0.0, training, False, False)
         return outputs, tuple(value[0] for value in final)
     packed = pack_padded_sequence(x, lengths.cpu(), enforce_sorted=False)
     hidden = [value.index_select(1, packed.sorted_indices) for value in hidden]
     start = hidden if len(hidden) > 1 else hidden[0]
     data, *final = kernel(
-        packed.data, packed.batch_sizes, start, weights, True, 1, 0.0, False, False
+        packed.data, packed.batch_sizes, start, weights, True, 1, 0.0, training, False
     )
     outputs, _ = pad_packed_sequence(packed._replace(data=data), total_length=x.shape[0])
     return outputs, tuple(value[0].index_select(0, packed.unsorted_indices) for value in final)
@@ -102,8 +104,9 @@ def torch_weights(cell: Cell, parameters: Mapping[str, Tensor]) -> list[Tensor]:
 
     The second bias is zero, but where the equation itself has one inside the reset gate.
     """
-    W, U, b = (parameters[name] for name in ("W", "U", "b"))
+    # By position: the letters of a user's own cell may be others.
+    W, U, b, *rest = (parameters[name] for name in cell.graph.families)
     inner = torch.zeros_like(b)
-    if cell.fingerprint == _gru.fingerprint:
-        inner = torch.cat([torch.zeros_like(b[: -len(parameters["d"])]), parameters["d"]])
+    if rest:
+        inner = torch.cat([inner[: -len(rest[0])], rest[0]])
     return [W, U, b, inner]

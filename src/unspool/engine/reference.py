@@ -89,10 +89,11 @@ def scan(
     Args:
         graph: the step.
         parameters: stacked, by family.
-        x: inputs, time first; padding holds finite numbers.
+        x: inputs, time first.
         state: before the first step, each ``[B H]``.
-        valid: True where a step belongs to its row; None when all do. Past its end a row keeps its
-            state and puts out zeros.
+        valid: True where a step belongs to its row; None when all do. Past its end a row is not
+            computed at all, so that nothing in the padding, not even a logarithm of zero, can
+            reach a gradient: it keeps its state and puts out zeros.
         mask: dropout factors drawn once a sequence.
         trace: also keep every gate and state.
 
@@ -101,34 +102,43 @@ def scan(
         each ``[T B H]``; the last is empty without ``trace``.
     """
     single = unstack(graph, parameters)
-    units = state[0].shape[-1]
+    batch, units = state[0].shape
+    full = [True] * x.shape[0] if valid is None else valid.all(1).tolist()
     outputs: list[Tensor] = []
     kept: dict[str, list[Tensor]] = {}
     for t in range(x.shape[0]):
-        values = step(graph, single, x[t], state, mask)
-        new = tuple(values[index].expand(x.shape[1], units) for index in graph.updated)
-        output = values[graph.output].expand(x.shape[1], units)
+        rows = None if valid is None or full[t] else valid[t].nonzero()[:, 0]  # [N]
+        before = tuple(_chosen(value, rows) for value in state)
+        drawn = None if mask is None else _chosen(mask, rows)
+        values = step(graph, single, _chosen(x[t], rows), before, drawn)
+        count = batch if rows is None else len(rows)
+        new = [values[index].expand(count, units) for index in graph.updated]
         if trace:
-            for name, index in graph.gates:
-                kept.setdefault(name, []).append(_as_rows(values[index], x.shape[1]))
-            for name, value in zip(graph.states, new, strict=True):
-                kept.setdefault(name, []).append(value)
-        if valid is not None:
-            keep = valid[t, :, None]
-            new = tuple(torch.where(keep, n, old) for n, old in zip(new, state, strict=True))
-            output = output.masked_fill(~keep, 0.0)
-        state = new
-        outputs.append(output)
-    stacked = {name: torch.stack(values) for name, values in kept.items()}
-    if valid is not None:
-        stacked = {name: v.masked_fill(~valid[:, :, None], 0.0) for name, v in stacked.items()}
-    return torch.stack(outputs), state, stacked
+            named = [(name, _as_rows(values[index], count)) for name, index in graph.gates]
+            for name, value in (*named, *zip(graph.states, new, strict=True)):
+                kept.setdefault(name, []).append(_padded(value, rows, batch))
+        outputs.append(_padded(values[graph.output].expand(count, units), rows, batch))
+        if rows is not None:
+            new = [old.index_copy(0, rows, n) for old, n in zip(state, new, strict=True)]
+        state = tuple(new)
+    return torch.stack(outputs), state, {name: torch.stack(all_) for name, all_ in kept.items()}
 
 
-def _as_rows(value: Tensor, batch: int) -> Tensor:
-    """A gate as ``[B, width]``, also where it does not depend on the row."""
+def _as_rows(value: Tensor, count: int) -> Tensor:
+    """A gate as ``[N, width]``, also where it does not depend on the row."""
     value = value.reshape(1, 1) if value.dim() == 0 else value
-    return value.expand(batch, value.shape[-1])
+    return value.expand(count, value.shape[-1])
+
+
+def _chosen(value: Tensor, rows: Tensor | None) -> Tensor:
+    return value if rows is None else value.index_select(0, rows)
+
+
+def _padded(value: Tensor, rows: Tensor | None, batch: int) -> Tensor:
+    """``value`` at its rows of the batch, zero elsewhere."""
+    if rows is None:
+        return value
+    return value.new_zeros(batch, value.shape[-1]).index_copy(0, rows, value)
 
 
 def dense_blocks(blocks: Float[Tensor, "N K K"]) -> Float[Tensor, "H H"]:
@@ -172,6 +182,10 @@ TORCH: dict[str, Callable[..., Tensor]] = {
     "where": torch.where,
     "softmax": lambda z: torch.softmax(z, -1),
     "layer_norm": _layer_norm,
+    "row_sum": lambda z: z.sum(-1, keepdim=True),
+    "row_max": lambda z: z.amax(-1, keepdim=True),
+    "rsqrt": torch.rsqrt,
+    "spread": lambda z: z,
     "matmul": _matmul,
     "blocks": _blocks,
     "bilinear": _bilinear,

@@ -81,7 +81,6 @@ def scan(
     valid = None
     if lengths is not None:
         valid = mask_of(lengths, x.shape[0]).T
-        x = x.masked_fill(~valid[:, :, None], 0.0)
     if reverse:
         x = reversed_rows(x, lengths)
     kept: dict[str, Tensor] = {}
@@ -121,5 +120,5 @@ def reversed_rows(
     if lengths is None:
         return x.flip(0)
     steps = torch.arange(x.shape[0], device=x.device)[:, None]
-    index = torch.where(steps < lengths, lengths - 1 - steps, steps)     # [T B]
+    index = torch.where(steps < lengths, lengths - 1 - steps, steps)  # [T B]
     return x.gather(0, index[:, :, None].expand_as(x))

@@ -7,6 +7,8 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
+from unspool.errors import ConfigError
+
 
 class Dropout(nn.Module):
     """Zero a share of the values while training and scale up the rest.
@@ -17,12 +19,17 @@ class Dropout(nn.Module):
     Args:
         rate: share of the values to zero, 0 ≤ rate < 1.
 
+    Raises:
+        ConfigError: if the rate is outside.
+
     Source:
         Srivastava et al. (2014); the scaling is their section 10, "inverted".
     """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
+        if not 0.0 <= rate < 1.0:
+            raise ConfigError(f"Dropout: rate is {rate}; wanted 0 ≤ rate < 1.")
         self.rate = rate
         self.generator: torch.Generator | None = None
 

@@ -66,7 +66,8 @@ def glorot(part: Tensor, role: str, units: int, generator: torch.Generator | Non
     if part.dim() == 1:
         _vector(part, role, generator)
         return
-    bound = math.sqrt(6.0 / (part.shape[0] + part[0].numel()))
+    fans = sum(part.shape[1:]) if _is_blocks(part, units) else part.shape[0] + part[0].numel()
+    bound = math.sqrt(6.0 / fans)
     part.uniform_(-bound, bound, generator=generator)
 
 
@@ -78,7 +79,7 @@ def orthogonal(part: Tensor, role: str, units: int, generator: torch.Generator |
     """
     if role == "recurrent" and part.dim() == 2:
         nn.init.orthogonal_(part, generator=generator)
-    elif role == "recurrent" and part.dim() == 3 and part.shape[0] * part.shape[1] == units:
+    elif role == "recurrent" and _is_blocks(part, units):
         for block in part:
             nn.init.orthogonal_(block, generator=generator)
     else:
@@ -97,6 +98,12 @@ def irnn(part: Tensor, role: str, units: int, generator: torch.Generator | None)
         part.normal_(0.0, 0.001, generator=generator)
     else:
         glorot(part, role, units, generator)
+
+
+def _is_blocks(part: Tensor, units: int) -> bool:
+    """Whether a gate's part holds the squares of a block-diagonal matrix, heads first."""
+    heads, width = part.shape[0], part.shape[-1]
+    return part.dim() == 3 and part.shape[1] == width and heads * width == units
 
 
 def _vector(part: Tensor, role: str, generator: torch.Generator | None) -> None:

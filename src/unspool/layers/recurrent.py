@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, overload
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from unspool.cells.find import find_cell
 from unspool.engine.language import Cell
 from unspool.engine.scan import Scanned, choose_backend, scan
 from unspool.errors import ConfigError, ShapeError
+from unspool.layers import exchange
 from unspool.layers.dropout import Dropout
 from unspool.layers.initialisation import initialise
 from unspool.layers.state import State
@@ -36,7 +39,8 @@ class Recurrent(nn.Module):
         residual: add a layer's input to its output, from the second layer on.
         dropout: share of values zeroed between layers.
         recurrent_dropout: share of state values zeroed on their way into the recurrent product,
-            the same at every step (Gal and Ghahramani, 2016).
+            drawn once a sequence for each layer and direction, the same at every step (Gal and
+            Ghahramani, 2016).
         learn_initial_state: make the state before the first step a parameter; else it is zero.
         initialisation: a key of `unspool.layers.initialisation.INITIALISATIONS`.
         forget_bias: where the bias of a gate called ``f`` starts.
@@ -73,11 +77,18 @@ class Recurrent(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (
-            ("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)
+            ("input_size", input_size),
+            ("hidden_size", hidden_size),
+            ("num_layers", num_layers),
         ):
             if value < 1:
                 raise ConfigError(f"Recurrent: {name} is {value}; wanted at least 1.")
         self.cell = find_cell(cell, "Recurrent") if isinstance(cell, str) else cell
+        if not isinstance(self.cell, Cell):
+            raise ConfigError(
+                f"Recurrent: cell is a {type(cell).__name__}; wanted a name, or a function "
+                'decorated with `@cell(state="h")`.'
+            )
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bidirectional, self.residual = bidirectional, residual
         self.named_backend = backend
@@ -150,7 +161,8 @@ class Recurrent(nn.Module):
         Args:
             x: inputs, padded at the end; what stands in the padding is never read.
             lengths: true lengths, 1…T; None when all rows are full.
-            state: before the first step, as an earlier call returned it; None starts afresh.
+            state: before the first step, as an earlier call returned it; None starts afresh. A
+                bidirectional layer takes none: its reverse direction has no earlier part.
             trace: also return every gate and state over time.
 
         Returns:
@@ -162,21 +174,17 @@ class Recurrent(nn.Module):
             ShapeError: for inputs, lengths or a state that do not fit.
         """
         self._check(x, lengths, state)
-        B, T, _ = x.shape
-        start = self.start(B) if state is None else state
-        mask = None
-        if self.recurrent_dropout.active:
-            mask = self.recurrent_dropout.mask(x, B, self.hidden_size)
-        y = x.transpose(0, 1)                                           # [T B D]
+        start = self.start(len(x)) if state is None else state
+        y = x.transpose(0, 1)  # [T B D]
         finals: list[tuple[Tensor, ...]] = []
         kept: Trace = {}
         for layer in range(self.num_layers):
             below = self.dropout(y) if layer else y
             scanned = [
-                self._direction(layer, direction, below, start, lengths, mask, trace)
+                self._direction(layer, direction, below, start, lengths, trace)
                 for direction in range(self.directions)
             ]
-            y = torch.cat([s.outputs for s in scanned], -1) if len(scanned) > 1 else scanned[0].outputs
+            y = torch.cat([result.outputs for result in scanned], -1)
             if self.residual and layer:
                 y = y + below
             for direction, result in enumerate(scanned):
@@ -195,10 +203,12 @@ class Recurrent(nn.Module):
         x: Tensor,
         start: tuple[Tensor, ...],
         lengths: Tensor | None,
-        mask: Tensor | None,
         trace: bool,
     ) -> Scanned:
         index = layer * self.directions + direction
+        mask = None
+        if self.recurrent_dropout.active:
+            mask = self.recurrent_dropout.mask(x, x.shape[1], self.hidden_size)
         return scan(
             self.cell,
             dict(self.weights[_name(layer, direction)].items()),
@@ -234,12 +244,122 @@ class Recurrent(nn.Module):
         outputs, state = self(x[:, None], state=state)
         return outputs[:, 0], state
 
-    def _check(
-        self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...] | None
-    ) -> None:
+    @classmethod
+    def from_torch(cls, module: nn.Module) -> Recurrent:
+        """The same layers as a module of torch, with its weights, on its device.
+
+        The two biases of torch are summed. Outputs are batch first whatever ``batch_first`` was.
+
+        Args:
+            module: `nn.RNN`, `nn.LSTM` or `nn.GRU`; without biases they become zero.
+
+        Raises:
+            ConfigError: if it is another module, or has a projection.
+
+        Example:
+            >>> Recurrent.from_torch(torch.nn.GRU(3, 5)).cell
+            <cell gru_reset_after: states h>
+        """
+        return cls._from_exchanged(exchange.read_torch(module)).train(module.training)
+
+    def to_torch(self) -> nn.RNN | nn.LSTM | nn.GRU:
+        """The module of torch that computes the same, batch first.
+
+        Raises:
+            ConfigError: if torch has no such module.
+
+        Example:
+            >>> Recurrent("lstm", 3, 5, num_layers=2).to_torch()
+            LSTM(3, 5, num_layers=2, batch_first=True)
+        """
+        return exchange.write_torch(self._to_exchanged("to_torch")).train(self.training)
+
+    @classmethod
+    def from_keras(
+        cls,
+        arrays: Sequence[np.ndarray],
+        cell: Cell | str,
+        *,
+        bidirectional: bool = False,
+        bias: bool = True,
+    ) -> Recurrent:
+        """The same layers as Keras's, from what their ``get_weights()`` return.
+
+        Args:
+            arrays: of one layer, or of stacked ones after each other, as
+                `unspool.layers.exchange.read_keras` says.
+            cell: ``rnn`` for `SimpleRNN`, ``lstm``, ``gru_reset_after`` for `GRU`, ``gru`` for
+                one made with ``reset_after=False``; activations other than tanh and sigmoid are
+                not in the weights and must be given with the cell.
+            bidirectional: whether the layers are wrapped in `Bidirectional`.
+            bias: whether they were made with ``use_bias``.
+
+        Raises:
+            ConfigError: if Keras has no layer for the cell, or arrays are missing.
+            ShapeError: naming the array that does not fit.
+
+        Example:
+            >>> arrays = Recurrent("lstm", 3, 5).to_keras()
+            >>> Recurrent.from_keras(arrays, "lstm").hidden_size
+            5
+        """
+        found = find_cell(cell, "from_keras") if isinstance(cell, str) else cell
+        read = exchange.read_keras(arrays, found, bidirectional=bidirectional, bias=bias)
+        return cls._from_exchanged(read)
+
+    def to_keras(self) -> list[np.ndarray]:
+        """Arrays for the ``set_weights()`` of Keras's layers, one layer after the other.
+
+        Raises:
+            ConfigError: if Keras has no such layer.
+
+        Example:
+            >>> [array.shape for array in Recurrent("gru_reset_after", 3, 5).to_keras()]
+            [(3, 15), (5, 15), (2, 15)]
+        """
+        return exchange.write_keras(self._to_exchanged("to_keras"))
+
+    @classmethod
+    def _from_exchanged(cls, read: exchange.Exchanged) -> Recurrent:
+        layer = cls(
+            read.cell, read.input_size, read.hidden_size, read.num_layers,
+            bidirectional=read.bidirectional, dropout=read.dropout, generator=torch.Generator(),
+        )  # fmt: skip
+        first = next(iter(read.weights[0].values()))
+        layer = layer.to(device=first.device, dtype=first.dtype)
+        for own, weights in zip(layer.weights.values(), read.weights, strict=True):
+            own.load_state_dict(weights)
+        return layer
+
+    def _to_exchanged(self, where: str) -> exchange.Exchanged:
+        """Settings and weights, unless they hold what no other library has."""
+        masked = self.recurrent_dropout.active
+        for name, has in (
+            ("residual connections", self.residual and self.num_layers > 1),
+            ("a learnt initial state", len(self.initial_state) > 0),
+            ("dropout inside the recurrence while training (`.eval()` ends it)", masked),
+        ):
+            if has:
+                raise ConfigError(f"{where}: the layer has {name}, which the other side has not.")
+        return exchange.Exchanged(
+            cell=self.cell,
+            input_size=self.input_size,
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            bidirectional=self.bidirectional,
+            dropout=self.dropout.rate,
+            weights=tuple(dict(weights.items()) for weights in self.weights.values()),
+        )
+
+    def _check(self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...] | None) -> None:
         if isinstance(x, PackedSequence):
             raise ShapeError(
                 "Recurrent.forward: got a PackedSequence; pass the padded batch and lengths=."
+            )
+        if not x.is_floating_point():
+            raise ShapeError(
+                f"Recurrent.forward: inputs are {x.dtype}; wanted floating point, such as the "
+                "outputs of an embedding."
             )
         if x.dim() != 3 or x.shape[2] != self.input_size or x.shape[1] < 1:
             raise ShapeError(
@@ -250,6 +370,11 @@ class Recurrent(nn.Module):
             check_lengths(lengths, x.shape[0], x.shape[1], "Recurrent.forward")
         if state is None:
             return
+        if self.bidirectional:
+            raise ShapeError(
+                "Recurrent.forward: the layer is bidirectional and cannot go on from a state: its "
+                "reverse direction starts at the end of the sequence; pass whole sequences."
+            )
         if len(state) != len(self.cell.states):
             raise ShapeError(
                 f"Recurrent.forward: state has {len(state)} tensors; "

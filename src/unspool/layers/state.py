@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Int64
 from torch import Tensor
 from torch.utils import _pytree as pytree

@@ -59,7 +59,7 @@ class NGram:
         vocabulary_size: int,
         order: int | None = None,
     ) -> NGram:
-        """Count ``ids``; about 0.2 s and 40 MB per order and million tokens.
+        """Count ``ids``: well under a second for a million characters at order 7.
 
         Args:
             ids: the training tokens ``[N]``, each in 0…V-1.

@@ -90,7 +90,7 @@ def save_checkpoint(
         "model.safetensors": encode_tensors(model, f"step {step}: model"),
         "optimiser.safetensors": encode_tensors(tensors, f"step {step}: optimiser"),
         "state.safetensors": encode_tensors(state, f"step {step}: carried state"),
-        "progress.json": _encode_json({"progress": progress, "optimiser": record}, "progress"),
+        "progress.json": _encode_json({"progress": progress, "optimiser": record}, f"step {step}"),
     }
     _write(folder, CHECKPOINT_FORMAT, files, step)
     with durable.told(folder.parent, "remove old checkpoints", TrainingError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from torch import Tensor
@@ -21,7 +20,7 @@ def split_optimiser(state_dict: dict[str, Any]) -> tuple[dict[str, Tensor], dict
         exactly: ``{"state": {index: {name: value}}, "groups": [...]}``.
 
     Raises:
-        CheckpointError: if a value is neither a tensor nor plain, or is not finite.
+        CheckpointError: if a value is neither a tensor nor plain.
 
     Example:
         >>> import torch
@@ -88,8 +87,6 @@ def _plain(value: object, where: str) -> Any:
         return {"tuple": [_plain(item, where) for item in value]}
     if isinstance(value, list):
         return [_plain(item, where) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise CheckpointError(f"{where}: {value} is not finite; nothing was saved.")
     if value is None or type(value) in (bool, int, float, str):
         return value
     raise CheckpointError(f"{where}: cannot save a {type(value).__name__}; wanted a number.")

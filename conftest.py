@@ -1,0 +1,62 @@
+"""Documentation under test: every page, every docstring example, and the README, by Sybil."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sybil import Sybil
+from sybil.document import PythonDocStringDocument
+from sybil.integration.pytest import SybilFile
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from sybil.parsers.rest import DocTestParser
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Set before torch is imported, here and in what the tests start: workers share the cores.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def enter_page(namespace: dict[str, Any]) -> None:
+    """A page runs in a folder of its own, with the two names every example may use."""
+    import torch
+
+    import unspool
+
+    folder = tempfile.TemporaryDirectory()
+    namespace.update(torch=torch, unspool=unspool, _page=(folder, Path.cwd()))
+    torch.manual_seed(0)
+    os.chdir(folder.name)
+
+
+def leave_page(namespace: dict[str, Any]) -> None:
+    """Back to where the tests were started."""
+    folder, before = namespace.pop("_page")
+    os.chdir(before)
+    folder.cleanup()
+
+
+ROOT = Path(__file__).parent
+PAGES = Sybil(
+    [PythonCodeBlockParser(), SkipParser()],
+    path=str(ROOT),
+    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
+    setup=enter_page,
+    teardown=leave_page,
+)
+DOCSTRINGS = Sybil(
+    [DocTestParser()],
+    path=str(ROOT / "src"),
+    patterns=["**/*.py"],
+    document_types={".py": PythonDocStringDocument},
+    setup=enter_page,
+    teardown=leave_page,
+)
+pytest_collect_file = (PAGES + DOCSTRINGS).pytest()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The blocks of a page share names: `--dist loadgroup` keeps them on one worker."""
+    for item in items:
+        if isinstance(item.parent, SybilFile):
+            item.add_marker(pytest.mark.xdist_group(item.parent.nodeid))

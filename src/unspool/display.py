@@ -1,0 +1,373 @@
+"""What a person sees while something runs, and the table at its end; used by the command line."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from unspool.engine.language import Cell
+
+Event = Mapping[str, Any]
+
+
+@contextmanager
+def observing(json: bool = False) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """An observer of training for the time of a ``with`` block, fit for where stderr leads.
+
+    On a terminal it is a `LiveDisplay`. Elsewhere there is one plain line per evaluation and
+    warning; with ``json`` there is nothing.
+    """
+    if is_terminal(sys.stderr):
+        with LiveDisplay(Console(file=sys.stderr)) as display:
+            yield display
+    else:
+        yield (lambda event: None) if json else PlainDisplay()
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a person watches this stream."""
+    return stream.isatty() and not Console(file=stream).is_dumb_terminal
+
+
+@dataclass(kw_only=True, slots=True)
+class Progress:
+    """What the events have told so far.
+
+    Attributes:
+        unit: char, word or token.
+        steps: all there will be.
+        step: the last one taken.
+        first: where this process began, for the time left.
+        began: when that was, in seconds.
+        last: the latest ``step`` event.
+        validation: latest loss on the validation part.
+        best: lowest of those.
+        speed: tokens a second over the last steps; 0 before the first.
+    """
+
+    unit: str = "token"
+    steps: int = 0
+    step: int = 0
+    first: int = 0
+    began: float = 0.0
+    last: Event = field(default_factory=dict)
+    validation: float = math.nan
+    best: float = math.inf
+    speed: float = 0.0
+
+    def read(self, event: Event, now: float) -> None:
+        """Take in one event that came at ``now`` seconds."""
+        kind = event["event"]
+        if kind in ("start", "resume"):
+            self.unit, self.steps = event["unit"], event["steps"]
+            self.step = self.first = event.get("step", 0)
+            self.began = now
+        elif kind == "step":
+            self.step, self.last = event["step"], event
+            speed = event["targets"] / max(event["seconds"], 1e-9)
+            self.speed = 0.95 * self.speed + 0.05 * speed if self.speed else speed
+        elif kind == "evaluation":
+            self.validation = event["loss"]
+            self.best = min(self.best, self.validation)
+
+    def time_left(self, now: float) -> float | None:
+        """Seconds to the last step at the pace so far; None before there is a pace."""
+        done = self.step - self.first
+        return (now - self.began) / done * (self.steps - self.step) if done else None
+
+
+class PlainDisplay:
+    """One line per evaluation and per warning, for logs."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.progress, self.clock = Progress(), clock
+
+    def __call__(self, event: Event) -> None:
+        """Read one event; print if it is one to print."""
+        self.progress.read(event, self.clock())
+        seen = self.progress
+        if event["event"] == "evaluation":
+            best = ", the best so far" if event["best"] else ""
+            print(
+                f"step {event['step']} of {seen.steps}: validation {both(event['loss'], seen.unit)}"
+                f"{best}; {seen.speed:,.0f} {seen.unit}s/s",
+                file=sys.stderr,
+                flush=True,
+            )
+        elif event["event"] == "warning":
+            print(f"Warning: {event['text']}", file=sys.stderr, flush=True)
+
+
+class LiveDisplay(AbstractContextManager["LiveDisplay"]):
+    """Bar and figures that renew themselves; samples and warnings scroll past above.
+
+    Args:
+        console: a terminal.
+        clock: seconds, from any start.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console, self.clock = console, clock
+        self.progress = Progress()
+        self.task: Event | None = None
+        self.task_began = 0.0
+        self.live = Live(console=console, get_renderable=self.render, refresh_per_second=8)
+
+    def __enter__(self) -> LiveDisplay:
+        """Begin to draw."""
+        self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the last figures on the screen."""
+        self.task = None
+        self.live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Read one event."""
+        now = self.clock()
+        self.progress.read(event, now)
+        kind = event["event"]
+        if kind == "status":
+            if self.task is None or self.task["text"] != event["text"]:
+                self.task_began = now
+            self.task = event
+            return
+        self.task = None
+        if kind in ("start", "resume"):
+            self.console.print(Text(describe(event)))
+        elif kind == "baseline":
+            shown = both(event["loss"], self.progress.unit)
+            self.console.print(Text(f"{event['name']}: {shown}, in {event['seconds']:.1f} s"))
+        elif kind == "sample":
+            self.console.print(Text(f"— step {event['step']} writes:", style="bold"))
+            self.console.print(Text(visible(event["text"].strip("\n"))))
+        elif kind == "warning":
+            self.console.print(Text(f"Warning: {visible(event['text'])}", style="yellow"))
+
+    def render(self) -> RenderableType:
+        """What stands at the bottom of the screen now."""
+        now = self.clock()
+        if self.task is not None:
+            lasted = now - self.task_began
+            return _task_line(self.task, lasted) if lasted >= PATIENCE else Group()
+        return _training_lines(self.progress, now) if self.progress.last else Group()
+
+
+def _task_line(task: Event, lasted: float) -> RenderableType:
+    total = task.get("total")
+    bar = ProgressBar(
+        total=total, completed=task.get("done", 0), pulse=total is None, animation_time=lasted
+    )
+    return _row(task["text"], bar, clock_time(lasted))
+
+
+def _training_lines(progress: Progress, now: float) -> RenderableType:
+    last, unit = progress.last, progress.unit
+    left = progress.time_left(now)
+    bar = ProgressBar(total=progress.steps, completed=progress.step)
+    figures = [f"loss {both(last['loss'], unit)}", f"{progress.speed:,.0f} {unit}s/s"]
+    if not math.isnan(progress.validation):
+        figures.append(f"validation {progress.validation:.3f} (best {progress.best:.3f})")
+    steps = [
+        f"gradient {last['gradient_norm']:.2f} → {last['clipped_norm']:.2f}",
+        f"learning rate {last['learning_rate']:.2g}",
+        f"{clock_time(left or 0.0)} left",
+    ]
+    return Group(
+        _row("training", bar, f"{progress.step}/{progress.steps}"),
+        Text(" · ".join(figures)),
+        Text(" · ".join(steps)),
+    )
+
+
+def _row(label: str, bar: ProgressBar, text: str) -> Table:
+    row = Table.grid(padding=(0, 1), expand=True)
+    row.add_column(no_wrap=True)
+    row.add_column(ratio=1)
+    row.add_column(no_wrap=True)
+    row.add_row(Text(label), bar, Text(text))
+    return row
+
+
+def describe(event: Event) -> str:
+    """The first line of a training: what is trained on what, and where.
+
+    Example:
+        >>> describe({"event": "start", "task": "write", "cell": "lstm", "unit": "char",
+        ...           "parameters": 345000, "train_tokens": 90, "validation_tokens": 10,
+        ...           "backend": "torch", "run": "runs/x"})
+        'write: lstm, 345,000 parameters (torch), on 90 chars, validated on 10; run runs/x'
+    """
+    return (
+        f"{event['task']}: {event['cell']}, {event['parameters']:,} parameters "
+        f"({event['backend']}), on {event['train_tokens']:,} {event['unit']}s, validated on "
+        f"{event['validation_tokens']:,}; run {event['run']}"
+    )
+
+
+def both(loss: float, unit: str) -> str:
+    """A loss in nats and in bits.
+
+    Example:
+        >>> both(1.5, "char")
+        '1.500 nats/char (2.164 bits/char)'
+    """
+    return f"{loss:.3f} nats/{unit} ({loss / math.log(2):.3f} bits/{unit})"
+
+
+def clock_time(seconds: float) -> str:
+    """Minutes and seconds, or hours too.
+
+    Example:
+        >>> clock_time(75.0), clock_time(3601.0)
+        ('1:15', '1:00:01')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def visible(text: str) -> str:
+    r"""Text in which nothing moves the cursor or changes colours: control characters as pictures.
+
+    Example:
+        >>> visible("a\x1b[2Jb")
+        'a␛[2Jb'
+    """
+    return text.translate(PICTURES)
+
+
+def report_table(report: Mapping[str, Any]) -> RenderableType:
+    """A model beside the simple methods, the best first."""
+    unit = report["unit"]
+    rows = [
+        (report.get("model", "model"), report["loss"], None),
+        *((each["name"], each["loss"], each["seconds"]) for each in report["baselines"]),
+    ]
+    rows.sort(key=lambda row: row[1])
+    # Bits per character of one nat per token; a loss of 0 cannot tell, so as for characters.
+    loss = report["loss"]
+    per_character = report["bits_per_character"] / loss if loss else 1 / math.log(2)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for column in (f"nats/{unit}", "bits/character", "seconds"):
+        table.add_column(column, justify="right")
+    for name, loss, seconds in rows:
+        bits = f"{loss * per_character:.3f}"
+        table.add_row(Text(name), f"{loss:.3f}", bits, "" if seconds is None else f"{seconds:.1f}")
+    return table
+
+
+def chances_table(chances: Sequence[tuple[str, float]]) -> RenderableType:
+    """Tokens with their probabilities and a bar each."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("next")
+    table.add_column("probability", justify="right")
+    table.add_column("")
+    for token, chance in chances:
+        table.add_row(Text(repr(token)), f"{chance:.4f}", Text("█" * round(40 * chance)))
+    return table
+
+
+def equations(cell: Cell) -> list[str]:
+    """The lines of a cell's function between its docstring and its return, as written.
+
+    Example:
+        >>> from unspool.cells import CELLS
+        >>> equations(CELLS["rnn"])
+        ['h = activation(W.h @ x + U.h @ h + b.h)']
+    """
+    if cell.function is None:
+        return []
+    source = textwrap.dedent(inspect.getsource(cell.function))
+    function = ast.parse(source).body[0]
+    assert isinstance(function, ast.FunctionDef)
+    spoken = [part for part in function.body if not isinstance(part, ast.Expr | ast.Return)]
+    if not spoken:
+        return []
+    lines = source.splitlines()[spoken[0].lineno - 1 : spoken[-1].end_lineno]
+    return textwrap.dedent("\n".join(lines)).splitlines()
+
+
+def cell_record(
+    name: str, cell: Cell, features: int, hidden: int, latex: bool = False
+) -> dict[str, Any]:
+    """A cell as plain data: what `unspool cells --json` prints.
+
+    Args:
+        name: what the user calls it.
+        cell: its equations.
+        features: D, for the counts.
+        hidden: H.
+        latex: write the equations as mathematics too.
+    """
+    graph = cell.graph
+    record: dict[str, Any] = {
+        "name": name,
+        "description": (cell.__doc__ or "").partition("\n")[0],
+        "states": list(cell.states),
+        "gates": [gate for gate, _ in graph.gates],
+        "options": {option: str(value) for option, value in cell.options.items()},
+        "equations": equations(cell),
+        "parameters": [
+            {
+                "name": f"{family.name}.{gate}" if gate else family.name,
+                "shape": list(family.shape),
+                "role": family.role,
+            }
+            for family in graph.families.values()
+            for gate in family.gates
+        ],
+        "features": features,
+        "hidden": hidden,
+        "parameter_count": graph.parameter_count(features, hidden),
+    }
+    if latex:
+        from unspool.engine.latex import latex as mathematics
+
+        record["latex"] = mathematics(cell)
+    return record
+
+
+def cell_text(record: Mapping[str, Any]) -> str:
+    """A cell for a person to read; ``record`` is what `cell_record` gives."""
+    shapes: dict[str, list[str]] = {}
+    for each in record["parameters"]:
+        shape = " × ".join(map(str, each["shape"])) or "scalar"
+        shapes.setdefault(shape, []).append(each["name"])
+    options = "".join(f"; option {name} = {value}" for name, value in record["options"].items())
+    lines = [
+        f"{record['name']}: {record['description']}".removesuffix(": "),
+        *(f"    {line}" for line in record["equations"]),
+        *record.get("latex", "").splitlines(),
+        f"  states {', '.join(record['states'])}{options}",
+        *(f"  {', '.join(names)}: {shape}" for shape, names in shapes.items()),
+        f"  {record['parameter_count']:,} parameters at D = {record['features']}, "
+        f"H = {record['hidden']}",
+    ]
+    return "\n".join(lines)
+
+
+# Seconds after which waiting deserves a bar.
+PATIENCE = 2.0
+# What a terminal would act on, shown as Unicode's pictures of control characters instead.
+PICTURES = {
+    **{code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"},
+    0x7F: 0x2421,
+    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
+}

@@ -1,0 +1,317 @@
+"""Reverse mode on a lowered step: the gradient is a graph in the same language.
+
+`lower` first writes softmax and layer_norm as sums over a row, so that one rule an operation is
+enough. `gradient` then walks the step backwards. Rules are written in terms of *outputs* (s(1-s) for
+a sigmoid, 1-t*t for a tanh), so that only what the forward pass computed anyway has to be kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from unspool.engine.graph import Graph, Node
+from unspool.errors import BackendError
+
+Axis = str | int
+ROW = (1,)
+
+
+@dataclass(frozen=True, slots=True)
+class OuterProduct:
+    """How a matrix learns: dU = Σ over steps and rows of ``adjoint`` times ``operand`` transposed.
+
+    Attributes:
+        parameter: node of the matrix.
+        adjoint: node of the gradient at the product.
+        operand: node of the vector it was multiplied with.
+    """
+
+    parameter: int
+    adjoint: int
+    operand: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """The step together with its gradient.
+
+    Attributes:
+        nodes: the lowered step first, then what the gradient adds.
+        num_forward: how many belong to the step.
+        leaves: for each input, state and vector parameter (by node) the node of its gradient.
+        matrices: one entry for every product of a matrix.
+    """
+
+    nodes: tuple[Node, ...]
+    num_forward: int
+    leaves: dict[int, int]
+    matrices: tuple[OuterProduct, ...]
+
+
+def lower(graph: Graph) -> Graph:
+    """The same step with row operations written out.
+
+        softmax(z)      e / Σe,  e = exp(z - max z)
+        layer_norm(z)   gain * d / sqrt(mean(d * d) + epsilon) + bias,  d = z - mean(z)
+
+    Raises:
+        BackendError: for an operation that has no lowered form yet.
+    """
+    builder = Builder()
+    moved: list[int] = []
+    for node in graph.nodes:
+        args = tuple(moved[arg] for arg in node.args)
+        if node.op in ("bilinear", "blocks"):
+            raise BackendError(f"the fused backend has no `{node.op}` products")
+        if node.op == "softmax":
+            moved.append(builder.softmax(args[0]))
+        elif node.op == "layer_norm":
+            moved.append(builder.layer_norm(*args, epsilon=node.value))
+        else:
+            moved.append(builder.add_node(replace(node, args=args)))
+    return replace(
+        graph,
+        nodes=tuple(builder.nodes),
+        updated=tuple(moved[index] for index in graph.updated),
+        output=moved[graph.output],
+        gates=tuple((name, moved[index]) for name, index in graph.gates),
+    )
+
+
+def gradient(graph: Graph) -> Gradient:
+    """The gradient of a lowered step.
+
+    New leaves are ``adjoint`` nodes: one named after each state, the gradient that arrives at its
+    new value, and one named ``output``.
+
+    Args:
+        graph: as `lower` gives it.
+
+    Returns:
+        Both passes as one list of nodes, and where the gradients of the leaves stand.
+
+    Source:
+        Griewank and Walther (2008), section 3.2: reverse mode by adjoints.
+
+    Example:
+        >>> from unspool.cells import CELLS
+        >>> result = gradient(lower(CELLS["rnn"].simplified))
+        >>> [result.nodes[m.parameter].name for m in result.matrices]
+        ['U.h', 'W.h']
+    """
+    builder = Builder(list(graph.nodes))
+    adjoints: dict[int, int] = {}
+
+    def arrive(index: int, adjoint: int) -> None:
+        shape = builder.nodes[index].shape
+        if builder.nodes[index].op == "constant" or shape == ():
+            return
+        if builder.nodes[adjoint].shape != shape:
+            op = "row_sum" if shape == ROW else "spread"
+            adjoint = builder.add(op, adjoint, shape=shape)
+        known = adjoints.get(index)
+        adjoints[index] = adjoint if known is None else builder.add("add", known, adjoint)
+
+    arrive(graph.output, builder.leaf("adjoint", "output", ("H",)))
+    for name, index in zip(graph.states, graph.updated, strict=True):
+        arrive(index, builder.leaf("adjoint", name, ("H",)))
+    depends = reaches_leaf(graph)
+    matrices: list[OuterProduct] = []
+    for index in reversed(range(len(graph.nodes))):
+        adjoint, node = adjoints.get(index), graph.nodes[index]
+        if adjoint is None or not node.args:
+            continue
+        if node.op == "matmul":
+            matrix, operand = node.args
+            matrices.append(OuterProduct(matrix, adjoint, operand))
+            if depends[operand]:
+                shape = graph.nodes[operand].shape
+                arrive(operand, builder.add("transposed", matrix, adjoint, shape=shape))
+            continue
+        for arg, contribution in RULES[node.op](builder, index, adjoint):
+            if depends[arg]:
+                arrive(arg, contribution)
+    leaves = {
+        index: adjoints[index]
+        for index, node in enumerate(graph.nodes)
+        if node.op in ("input", "state", "parameter", "sequence") and index in adjoints
+    }
+    return Gradient(tuple(builder.nodes), len(graph.nodes), leaves, tuple(matrices))
+
+
+def reaches_leaf(graph: Graph) -> list[bool]:
+    """For each node, whether anything that wants a gradient has a part in it."""
+    wanted: list[bool] = []
+    for node in graph.nodes:
+        leaf = node.op in ("input", "state", "parameter")
+        wanted.append(leaf or any(wanted[arg] for arg in node.args))
+    return wanted
+
+
+class Builder:
+    """A list of nodes that grows; equal nodes are made once."""
+
+    def __init__(self, nodes: list[Node] | None = None) -> None:
+        self.nodes: list[Node] = []
+        self.known: dict[tuple[object, ...], int] = {}
+        for node in nodes or []:
+            self.nodes.append(node)
+            self.known.setdefault(self._key(node), len(self.nodes) - 1)
+
+    @staticmethod
+    def _key(node: Node) -> tuple[object, ...]:
+        return node.op, node.args, node.shape, node.name, node.value
+
+    def add_node(self, node: Node) -> int:
+        """The position of ``node``, added unless an equal one stands already."""
+        key = self._key(node)
+        if key not in self.known:
+            self.nodes.append(node)
+            self.known[key] = len(self.nodes) - 1
+        return self.known[key]
+
+    def leaf(self, op: str, name: str, shape: tuple[Axis, ...]) -> int:
+        """A node without operands."""
+        return self.add_node(Node(op, (), shape, name))
+
+    def constant(self, value: float) -> int:
+        """A number."""
+        return self.add_node(Node("constant", value=value))
+
+    def add(self, op: str, *args: int, shape: tuple[Axis, ...] | None = None) -> int:
+        """An operation; its shape is the widest of its operands' unless given."""
+        if shape is None:
+            shapes = [self.nodes[arg].shape for arg in args]
+            wide = [s for s in shapes if s not in ((), ROW)]
+            shape = wide[0] if wide else (ROW if ROW in shapes else ())
+        return self.add_node(Node(op, args, shape))
+
+    def inverse_width(self, vector: int) -> int:
+        """One over the number of entries of a vector."""
+        return self.leaf("inverse_width", str(self.nodes[vector].shape[0]), ())
+
+    def mean(self, vector: int) -> int:
+        """Mean over a row."""
+        total = self.add("row_sum", vector, shape=ROW)
+        return self.add("mul", total, self.inverse_width(vector))
+
+    def softmax(self, z: int) -> int:
+        """Lowered softmax."""
+        e = self.add("exp", self.add("sub", z, self.add("row_max", z, shape=ROW)))
+        return self.add("div", e, self.add("row_sum", e, shape=ROW))
+
+    def layer_norm(self, z: int, gain: int, bias: int, epsilon: float) -> int:
+        """Lowered layer norm."""
+        d = self.add("sub", z, self.mean(z))
+        variance = self.mean(self.add("mul", d, d))
+        scale = self.add("rsqrt", self.add("add", variance, self.constant(epsilon)))
+        return self.add("add", self.add("mul", self.add("mul", d, scale), gain), bias)
+
+
+Contribution = tuple[int, int]
+Rule = Callable[[Builder, int, int], list[Contribution]]
+
+
+def _add(b: Builder, y: int, a: int) -> list[Contribution]:
+    left, right = b.nodes[y].args
+    return [(left, a), (right, a)]
+
+
+def _sub(b: Builder, y: int, a: int) -> list[Contribution]:
+    left, right = b.nodes[y].args
+    return [(left, a), (right, b.add("neg", a))]
+
+
+def _mul(b: Builder, y: int, a: int) -> list[Contribution]:
+    left, right = b.nodes[y].args
+    return [(left, b.add("mul", a, right)), (right, b.add("mul", a, left))]
+
+
+def _div(b: Builder, y: int, a: int) -> list[Contribution]:
+    left, right = b.nodes[y].args
+    share = b.add("div", a, right)
+    return [(left, share), (right, b.add("neg", b.add("mul", share, y)))]
+
+
+def _neg(b: Builder, y: int, a: int) -> list[Contribution]:
+    return [(b.nodes[y].args[0], b.add("neg", a))]
+
+
+def _sigmoid(b: Builder, y: int, a: int) -> list[Contribution]:
+    slope = b.add("mul", y, b.add("sub", b.constant(1.0), y))
+    return [(b.nodes[y].args[0], b.add("mul", a, slope))]
+
+
+def _tanh(b: Builder, y: int, a: int) -> list[Contribution]:
+    slope = b.add("sub", b.constant(1.0), b.add("mul", y, y))
+    return [(b.nodes[y].args[0], b.add("mul", a, slope))]
+
+
+def _relu(b: Builder, y: int, a: int) -> list[Contribution]:
+    zero = b.constant(0.0)
+    return [(b.nodes[y].args[0], b.add("where", b.add("greater", y, zero), a, zero))]
+
+
+def _exp(b: Builder, y: int, a: int) -> list[Contribution]:
+    return [(b.nodes[y].args[0], b.add("mul", a, y))]
+
+
+def _log(b: Builder, y: int, a: int) -> list[Contribution]:
+    z = b.nodes[y].args[0]
+    return [(z, b.add("div", a, z))]
+
+
+def _rsqrt(b: Builder, y: int, a: int) -> list[Contribution]:
+    cube = b.add("mul", y, b.add("mul", y, y))
+    return [(b.nodes[y].args[0], b.add("mul", a, b.add("mul", b.constant(-0.5), cube)))]
+
+
+def _maximum(b: Builder, y: int, a: int) -> list[Contribution]:
+    """The larger operand takes the gradient; equal ones share it, as in torch."""
+    left, right = b.nodes[y].args
+    zero, half = b.constant(0.0), b.add("mul", a, b.constant(0.5))
+    more, less = b.add("greater", left, right), b.add("greater", right, left)
+    return [
+        (left, b.add("where", more, a, b.add("where", less, zero, half))),
+        (right, b.add("where", less, a, b.add("where", more, zero, half))),
+    ]
+
+
+def _where(b: Builder, y: int, a: int) -> list[Contribution]:
+    condition, left, right = b.nodes[y].args
+    zero = b.constant(0.0)
+    return [
+        (left, b.add("where", condition, a, zero)),
+        (right, b.add("where", condition, zero, a)),
+    ]
+
+
+def _row_sum(b: Builder, y: int, a: int) -> list[Contribution]:
+    return [(b.nodes[y].args[0], a)]
+
+
+def _none(b: Builder, y: int, a: int) -> list[Contribution]:
+    """A comparison has no slope; the maximum inside a softmax cancels."""
+    return []
+
+
+RULES: dict[str, Rule] = {
+    "add": _add,
+    "sub": _sub,
+    "mul": _mul,
+    "div": _div,
+    "neg": _neg,
+    "sigmoid": _sigmoid,
+    "tanh": _tanh,
+    "relu": _relu,
+    "exp": _exp,
+    "log": _log,
+    "rsqrt": _rsqrt,
+    "maximum": _maximum,
+    "where": _where,
+    "row_sum": _row_sum,
+    "row_max": _none,
+    "greater": _none,
+    "greater_equal": _none,
+}

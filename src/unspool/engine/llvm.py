@@ -1,0 +1,654 @@
+"""CPU code for a program: loops over time, panels of units and blocks of rows, as LLVM IR.
+
+One function a program. A thread owns a run of rows and walks them through all of time; inside a
+step the stages follow one another, a stage sweeps over panels of units, and for each panel the
+products of a few rows are summed in registers (`_micro`) before the equations are computed.
+
+The function's one argument is an array of 64-bit words: `HEADER`, then `WORDS` a slot (memory that
+a node is loaded from or stored to), then the packed weights of every group's terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from unspool.engine.graph import Node
+from unspool.engine.schedule import Group, Program, Stage, axis_of
+from unspool.engine.vectors import FLOATS, Vectors
+
+I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+
+# counter, threads, steps, offsets, split, H, padded H, D, padded D, scratch, scratch bytes, rows
+HEADER = 12
+# pointer, stride of a row, whether time moves it, pointer and stride before the first step
+WORDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Memory behind a node.
+
+    Attributes:
+        kind: ``load`` (a leaf or given node), ``store``, ``carry`` (the gradient arriving at a
+            state, replaced in place), ``learnt`` (a sum over steps and rows).
+        node: in the program's numbering.
+    """
+
+    kind: str
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What was generated.
+
+    Attributes:
+        text: LLVM IR.
+        slots: in the order of the argument array.
+        groups: all groups, stage by stage; each term of each has one packed array.
+        fold: for each group how many panels it computes side by side.
+        num_sums, num_scalars: row sums and numbers a row, which need scratch.
+        widest: vectors of sums in the widest stage, times rows of a block.
+    """
+
+    text: str
+    slots: tuple[Slot, ...]
+    groups: tuple[Group, ...]
+    fold: tuple[int, ...]
+    num_sums: int
+    num_scalars: int
+    widest: int
+
+
+def generate(program: Program, dtype: str, lanes: int, registers: int, reverse: bool) -> Code:
+    """Emit the code of a program.
+
+    Args:
+        program: stages.
+        dtype: a key of `FLOATS`.
+        lanes: numbers in one of the host's vectors.
+        registers: how many vectors the host holds.
+        reverse: walk time backwards.
+    """
+    return _Emitter(program, dtype, lanes, registers, reverse).run()
+
+
+def fold_of(stage: Stage) -> int:
+    """Panels a stage computes side by side: two where a single sum would leave registers idle."""
+    return 2 if stage.groups and max(len(g.nodes) for g in stage.groups) == 1 else 1
+
+
+class _Emitter:
+    def __init__(
+        self, program: Program, dtype: str, lanes: int, registers: int, reverse: bool
+    ) -> None:
+        self.program, self.nodes = program, program.nodes
+        self.form = FLOATS[dtype]
+        self.lanes, self.registers, self.reverse = lanes, registers, reverse
+        self.module = ir.Module("unspool")
+        self.pointer = self.form.type.as_pointer()
+        self.micros: dict[tuple[int, int], ir.Function] = {}
+        self.tables: dict[int, ir.GlobalVariable] = {}
+        self.slots: list[Slot] = []
+        self.slot_of: dict[Slot, int] = {}
+        self.groups = [group for stage in program.stages for group in stage.groups]
+        self.sums: list[int] = []
+        self.scalars: list[int] = []
+        for stage in program.stages:
+            self.sums += stage.sums
+            self.scalars += [*stage.sums, *stage.scalars]
+        self.widest = max(
+            (self._rows(s) * self._vectors(s) for s in program.stages), default=0
+        )
+
+    def run(self) -> Code:
+        signature = ir.FunctionType(ir.VoidType(), [I64.as_pointer()])
+        self.function = ir.Function(self.module, signature, "program")
+        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.v = Vectors(self.b, self.form, self.lanes)
+        self.args = self.function.args[0]
+        self._collect_slots()
+        self._prologue()
+        with self._loop(I64(0), self.steps) as step:
+            t = self.b.sub(self.b.sub(self.steps, I64(1)), step) if self.reverse else step
+            self._step(t)
+        self.b.ret_void()
+        fold = [fold_of(stage) for stage in self.program.stages for _ in stage.groups]
+        return Code(
+            str(self.module), tuple(self.slots), tuple(self.groups), tuple(fold),
+            len(self.sums), len(self.scalars), self.widest,
+        )  # fmt: skip
+
+    # Memory.
+
+    def _collect_slots(self) -> None:
+        """Every place this program reads or writes, numbered."""
+        program = self.program
+        needed: list[int] = []
+        for stage in program.stages:
+            for index in (*stage.nodes, *stage.sums, *stage.scalars):
+                needed += self.nodes[index].args
+            needed += [node for _, node in (*stage.carries, *stage.learnt)]
+            needed += stage.stores
+            for group in stage.groups:
+                needed += [operand for terms in group.terms for _, operand, _ in terms]
+        pending, seen = list(needed), set()
+        while pending:
+            index = pending.pop()
+            if index in seen:
+                continue
+            seen.add(index)
+            if index not in program.given:
+                pending += [a for a in self.nodes[index].args if not self._is_matrix(a)]
+        for index in sorted(seen):
+            node = self.nodes[index]
+            loaded = index in program.given or (
+                not node.args and node.op not in ("constant", "inverse_width")
+            )
+            if loaded and not self._is_matrix(index):
+                self._slot("load", index)
+        for index in program.stored:
+            self._slot("store", index)
+        for stage in program.stages:
+            for leaf, _ in stage.carries:
+                self._slot("carry", leaf)
+            for leaf, _ in stage.learnt:
+                self._slot("learnt", leaf)
+
+    def _is_matrix(self, index: int) -> bool:
+        node = self.nodes[index]
+        return node.op == "parameter" and len(node.shape) > 1
+
+    def _slot(self, kind: str, node: int) -> int:
+        slot = Slot(kind, node)
+        if slot not in self.slot_of:
+            self.slot_of[slot] = len(self.slots)
+            self.slots.append(slot)
+        return self.slot_of[slot]
+
+    def _word(self, position: int) -> ir.Value:
+        return self.b.load(self.b.gep(self.args, [I64(position)]))
+
+    def _slot_word(self, slot: int, word: int) -> ir.Value:
+        return self._word(HEADER + WORDS * slot + word)
+
+    def _weights_word(self, group: int, term: int) -> ir.Value:
+        before = sum(len(g.terms[0]) for g in self.groups[:group])
+        return self._word(HEADER + WORDS * len(self.slots) + before + term)
+
+    def _pointer(self, word: ir.Value) -> ir.Value:
+        return self.b.inttoptr(word, self.pointer)
+
+    # Frame.
+
+    def _prologue(self) -> None:
+        b = self.b
+        counter = b.inttoptr(self._word(0), I64.as_pointer())
+        self.thread = b.atomic_rmw("add", counter, I64(1), "monotonic")
+        with b.if_then(b.icmp_signed(">=", self.thread, self._word(1))):
+            b.ret_void()
+        self.steps = self._word(2)
+        self.offsets = b.inttoptr(self._word(3), I64.as_pointer())
+        split = b.inttoptr(self._word(4), I64.as_pointer())
+        self.first = b.load(b.gep(split, [self.thread]))
+        self.last = b.load(b.gep(split, [b.add(self.thread, I64(1))]))
+        self.width = {"H": self._word(5), "D": self._word(7)}
+        self.padded = {"H": self._word(6), "D": self._word(8)}
+        self.max_rows = self._word(11)
+        start = b.add(self._word(9), b.mul(self.thread, self._word(10)))
+        self.scratch = self._pointer(start)
+        sums_at = I64(self.widest * self.lanes)
+        self.sums_at = b.gep(self.scratch, [sums_at])
+        size = b.mul(self.max_rows, I64(len(self.sums) * self.lanes))
+        self.scalars_at = b.gep(self.sums_at, [size])
+        one = self.form.type(1.0)
+        self.inverse = {
+            axis: self.v.broadcast(b.fdiv(one, b.sitofp(width, self.form.type)))
+            for axis, width in self.width.items()
+        }
+        self.strides = [self._slot_word(k, 1) for k in range(len(self.slots))]
+
+    @contextmanager
+    def _loop(self, start: ir.Value, stop: ir.Value, step: int = 1) -> Iterator[ir.Value]:
+        b = self.b
+        before = b.block
+        head = self.function.append_basic_block("head")
+        body = self.function.append_basic_block("body")
+        after = self.function.append_basic_block("after")
+        b.branch(head)
+        b.position_at_end(head)
+        i = b.phi(I64)
+        i.add_incoming(start, before)
+        b.cbranch(b.icmp_signed("<", i, stop), body, after)
+        b.position_at_end(body)
+        yield i
+        i.add_incoming(b.add(i, I64(step)), b.block)
+        b.branch(head)
+        b.position_at_end(after)
+
+    def _step(self, t: ir.Value) -> None:
+        b = self.b
+        offset = b.load(b.gep(self.offsets, [t]))
+        after = b.load(b.gep(self.offsets, [b.add(t, I64(1))]))
+        active = b.sub(after, offset)
+        last = b.select(b.icmp_signed("<", active, self.last), active, self.last)
+        self.rows = b.sub(last, self.first)
+        with b.if_then(b.icmp_signed(">", self.rows, I64(0))):
+            self._place_slots(t, offset)
+            group = 0
+            for stage in self.program.stages:
+                self._stage(stage, group)
+                group += len(stage.groups)
+
+    def _place_slots(self, t: ir.Value, offset: ir.Value) -> None:
+        """For every slot the address of this thread's first row at this step."""
+        b = self.b
+        initial = b.icmp_signed("==", t, I64(0))
+        earlier = b.select(initial, I64(0), b.sub(t, I64(1)))
+        offset_before = b.load(b.gep(self.offsets, [earlier]))
+        self.base: list[ir.Value] = []
+        for k, slot in enumerate(self.slots):
+            node = self.nodes[slot.node]
+            pointer, stride = self._slot_word(k, 0), self.strides[k]
+            if node.op == "parameter":
+                if slot.kind == "learnt":
+                    base = b.gep(self._pointer(pointer), [b.mul(self.thread, stride)])
+                else:
+                    base = self._pointer(pointer)
+                self.base.append(base)
+                continue
+            moves = self._slot_word(k, 2)
+            if node.op == "state" and slot.kind == "load":
+                row = b.add(b.mul(offset_before, moves), self.first)
+                later = b.gep(self._pointer(pointer), [b.mul(row, stride)])
+                at_start = b.gep(
+                    self._pointer(self._slot_word(k, 3)),
+                    [b.mul(self.first, self._slot_word(k, 4))],
+                )
+                self.base.append(b.select(initial, at_start, later))
+            else:
+                row = b.add(b.mul(offset, moves), self.first)
+                self.base.append(b.gep(self._pointer(pointer), [b.mul(row, stride)]))
+        self.initial = initial
+
+    def _row_stride(self, slot: int) -> ir.Value:
+        node = self.nodes[self.slots[slot].node]
+        if node.op == "state" and self.slots[slot].kind == "load":
+            return self.b.select(self.initial, self._slot_word(slot, 4), self.strides[slot])
+        return self.strides[slot]
+
+    # One stage.
+
+    def _rows(self, stage: Stage) -> int:
+        """Rows of a block: as many as keep all sums, a row of weights and one input in registers."""
+        if not stage.groups:
+            return 8
+        wide = max(len(g.nodes) for g in stage.groups) * fold_of(stage)
+        free = self.registers - 1 - wide if self.registers > 16 else self.registers - 2 - wide // 2
+        return max(1, min(12, free // wide))
+
+    def _vectors(self, stage: Stage) -> int:
+        return sum(len(g.nodes) for g in stage.groups) * fold_of(stage)
+
+    def _stage(self, stage: Stage, first_group: int) -> None:
+        b, fold, block = self.b, fold_of(stage), self._rows(stage)
+        self._clear_sums(stage)
+        panel = I64(self.lanes * fold)
+        blocks = b.sdiv(b.add(self.rows, I64(block - 1)), I64(block))
+        size = b.sdiv(self.rows, blocks)
+        extra = b.srem(self.rows, blocks)
+        strides = {k: self._row_stride(k) for k in range(len(self.slots))}
+        with self._loop(I64(0), b.sdiv(self.padded[stage.axis], panel)) as p:
+            unit = b.mul(p, panel)
+            with self._loop(I64(0), blocks) as j:
+                more = b.icmp_signed("<", j, extra)
+                count = b.add(size, b.zext(more, I64))
+                before = b.select(more, j, extra)
+                row = b.add(b.mul(j, size), before)
+                self._products(stage, first_group, p, row, count, strides)
+                with self._loop(I64(0), count) as r, self._loop(I64(0), I64(fold)) as s:
+                    at = b.add(unit, b.mul(s, I64(self.lanes)))
+                    self._equations(stage, b.add(row, r), r, s, at, strides)
+        self._finish_sums(stage)
+
+    def _products(
+        self, stage: Stage, first_group: int, p: ir.Value, row: ir.Value, count: ir.Value,
+        strides: dict[int, ir.Value],
+    ) -> None:  # fmt: skip
+        b, fold = self.b, fold_of(stage)
+        vectors = self._vectors(stage)
+        at = 0
+        for number, group in enumerate(stage.groups, start=first_group):
+            wide = len(group.nodes) * fold
+            target = b.gep(self.scratch, [I64(at * self.lanes)])
+            for term, (_, operand, transposed) in enumerate(group.terms[0]):
+                slot = self._operand_slot(operand)
+                depth = self.width[axis_of(self.nodes[operand])]
+                weights = self._pointer(self._weights_word(number, term))
+                size = b.mul(depth, I64(wide * self.lanes))
+                weights = b.gep(weights, [b.mul(p, size)])
+                source = b.gep(self.base[slot], [b.mul(row, strides[slot])])
+                micro = b.load(b.gep(self._table(wide, self._rows(stage)), [I64(0), count]))
+                arguments = [
+                    source, strides[slot], weights, depth, target, I64(vectors * self.lanes),
+                    I1(term > 0),
+                ]  # fmt: skip
+                b.call(micro, arguments)
+            at += wide
+
+    def _operand_slot(self, operand: int) -> int:
+        for kind in ("store", "load"):
+            slot = Slot(kind, operand)
+            if slot in self.slot_of:
+                return self.slot_of[slot]
+        raise AssertionError(f"operand {operand} has no memory")
+
+    def _equations(
+        self, stage: Stage, row: ir.Value, r: ir.Value, s: ir.Value, unit: ir.Value,
+        strides: dict[int, ir.Value],
+    ) -> None:  # fmt: skip
+        """Everything of a stage that follows from its sums, for one row and one vector of units."""
+        b, fold = self.b, fold_of(stage)
+        vectors = self._vectors(stage)
+        known: dict[int, ir.Value] = {}
+        at = 0
+        for group in stage.groups:
+            for node in group.nodes:
+                place = b.add(b.mul(r, I64(vectors)), b.add(I64(at), s))
+                known[node] = self._load(self.scratch, b.mul(place, I64(self.lanes)))
+                at += fold
+        here = set(stage.nodes)
+
+        def address(slot: int) -> tuple[ir.Value, ir.Value]:
+            node = self.nodes[self.slots[slot].node]
+            if node.op == "parameter":
+                return self.base[slot], unit
+            if axis_of(node) == "1":
+                return self.base[slot], b.mul(row, strides[slot])
+            return self.base[slot], b.add(b.mul(row, strides[slot]), unit)
+
+        def value(index: int) -> ir.Value:
+            if index not in known:
+                known[index] = self._value(index, here, value, address, row)
+            return known[index]
+
+        loaded = [leaf for leaf, _ in stage.carries]
+        for index in (*stage.nodes, *(node for _, node in (*stage.carries, *stage.learnt))):
+            value(index)
+        del loaded
+        for index in stage.stores:
+            self._store(self._as_number(value(index)), *address(self.slot_of[Slot("store", index)]))
+        for index in stage.sums:
+            self._gather(index, value(self.nodes[index].args[0]), unit, row, stage.axis)
+        for leaf, node in stage.learnt:
+            base, place = address(self.slot_of[Slot("learnt", leaf)])
+            total = b.fadd(self._load(base, place), self._as_vector(value(node)))
+            self._store(total, base, place)
+        for leaf, node in stage.carries:
+            slot = self.slot_of[Slot("carry", leaf)]
+            place = b.add(b.mul(row, strides[slot]), unit)
+            self._store(self._as_vector(value(node)), self.base[slot], place)
+
+    def _value(
+        self, index: int, here: set[int], value: Callable[[int], ir.Value],
+        address: Callable[[int], tuple[ir.Value, ir.Value]], row: ir.Value,
+    ) -> ir.Value:  # fmt: skip
+        """A node's vector: loaded where it has memory, else computed."""
+        node = self.nodes[index]
+        if node.op == "constant":
+            return self.v.constant(node.value)
+        if node.op == "inverse_width":
+            return self.inverse[node.name]
+        if index not in here and index in self.scalars:
+            return self.v.broadcast(self.b.load(self._scalar(index, row)))
+        for kind in ("load", "store"):
+            slot = self.slot_of.get(Slot(kind, index))
+            if slot is not None and (kind == "load" or index not in here):
+                base, place = address(slot)
+                if axis_of(node) == "1":
+                    return self.v.broadcast(self.b.load(self.b.gep(base, [place])))
+                loaded = self._load(base, place)
+                if node.op in ("greater", "greater_equal"):
+                    return self.b.fcmp_ordered(">", loaded, self.v.constant(0.5))
+                return loaded
+        return self._operation(node, [value(arg) for arg in node.args])
+
+    def _operation(self, node: Node, args: list[ir.Value]) -> ir.Value:
+        b, v = self.b, self.v
+        match node.op:
+            case "add":
+                return b.fadd(*args)
+            case "sub":
+                return b.fsub(*args)
+            case "mul":
+                return b.fmul(*args)
+            case "div":
+                return b.fdiv(*args)
+            case "neg":
+                return b.fneg(*args)
+            case "identity" | "spread":
+                return args[0]
+            case "greater":
+                return b.fcmp_ordered(">", *args)
+            case "greater_equal":
+                return b.fcmp_ordered(">=", *args)
+            case "where":
+                return b.select(*args)
+            case "log":
+                return v.intrinsic("log", *args)
+            case "exp" | "sigmoid" | "tanh" | "relu" | "maximum" | "rsqrt":
+                return getattr(v, node.op)(*args)
+        raise AssertionError(f"no code for {node.op}")
+
+    def _as_number(self, value: ir.Value) -> ir.Value:
+        """A comparison as ones and zeros."""
+        if value.type.element == I1:
+            return self.b.select(value, self.v.constant(1.0), self.v.constant(0.0))
+        return self._as_vector(value)
+
+    def _as_vector(self, value: ir.Value) -> ir.Value:
+        return value
+
+    def _load(self, base: ir.Value, index: ir.Value) -> ir.Value:
+        address = self.b.bitcast(self.b.gep(base, [index]), self.v.type.as_pointer())
+        loaded = self.b.load(address)
+        loaded.align = self.form.bytes
+        return loaded
+
+    def _store(self, value: ir.Value, base: ir.Value, index: ir.Value) -> None:
+        address = self.b.bitcast(self.b.gep(base, [index]), self.v.type.as_pointer())
+        self.b.store(value, address).align = self.form.bytes
+
+    # Row sums.
+
+    def _sum_place(self, index: int, row: ir.Value) -> ir.Value:
+        first = self.b.mul(self.max_rows, I64(self.sums.index(index)))
+        return self.b.mul(self.b.add(first, row), I64(self.lanes))
+
+    def _scalar(self, index: int, row: ir.Value) -> ir.Value:
+        first = self.b.mul(self.max_rows, I64(self.scalars.index(index)))
+        return self.b.gep(self.scalars_at, [self.b.add(first, row)])
+
+    def _clear_sums(self, stage: Stage) -> None:
+        for index in stage.sums:
+            start = 0.0 if self.nodes[index].op == "row_sum" else float("-inf")
+            with self._loop(I64(0), self.rows) as row:
+                self._store(self.v.constant(start), self.sums_at, self._sum_place(index, row))
+
+    def _gather(
+        self, index: int, value: ir.Value, unit: ir.Value, row: ir.Value, axis: str
+    ) -> None:
+        """Add a vector of units to a row's sum, without those that only fill the panel."""
+        b, v = self.b, self.v
+        total = self.nodes[index].op == "row_sum"
+        lanes = ir.VectorType(I64, self.lanes)
+        numbers = b.add(
+            _splat(b, unit, self.lanes), ir.Constant(lanes, list(range(self.lanes)))
+        )
+        inside = b.icmp_signed("<", numbers, _splat(b, self.width[axis], self.lanes))
+        value = b.select(inside, value, v.constant(0.0 if total else float("-inf")))
+        place = self._sum_place(index, row)
+        known = self._load(self.sums_at, place)
+        joined = b.fadd(known, value) if total else v.maximum(known, value)
+        self._store(joined, self.sums_at, place)
+
+    def _finish_sums(self, stage: Stage) -> None:
+        if not stage.sums:
+            return
+        b, v = self.b, self.v
+        with self._loop(I64(0), self.rows) as row:
+            known: dict[int, ir.Value] = {}
+            for index in stage.sums:
+                gathered = self._load(self.sums_at, self._sum_place(index, row))
+                join = b.fadd if self.nodes[index].op == "row_sum" else v.maximum
+                known[index] = v.reduce(gathered, join)
+
+            def address(slot: int) -> tuple[ir.Value, ir.Value]:
+                return self.base[slot], b.mul(row, self.strides[slot])
+
+            here = set(stage.scalars)
+
+            def value(index: int) -> ir.Value:
+                if index not in known:
+                    known[index] = self._value(index, here, value, address, row)
+                return known[index]
+
+            for index in (*stage.sums, *stage.scalars):
+                number = b.extract_element(value(index), I32(0))
+                b.store(number, self._scalar(index, row))
+                slot = self.slot_of.get(Slot("store", index))
+                if slot is not None:
+                    base, place = address(slot)
+                    b.store(number, b.gep(base, [place]))
+
+    # Products of a few rows and one panel.
+
+    def _table(self, wide: int, block: int) -> ir.GlobalVariable:
+        """Functions by number of rows."""
+        key = wide * 100 + block
+        if key not in self.tables:
+            functions = [self._micro(wide, max(1, rows)) for rows in range(block + 1)]
+            kind = ir.ArrayType(functions[0].type, block + 1)
+            table = ir.GlobalVariable(self.module, kind, f"micro_{wide}_{block}")
+            table.global_constant = True
+            table.linkage = "internal"
+            table.initializer = ir.Constant(kind, functions)
+            self.tables[key] = table
+        return self.tables[key]
+
+    def _micro(self, wide: int, rows: int) -> ir.Function:
+        """Sums for ``rows`` rows and ``wide`` vectors of units over one operand.
+
+        Arguments: first row, its stride, packed weights, depth, where the sums go, their stride,
+        and whether they are added to what is there.
+        """
+        if (wide, rows) in self.micros:
+            return self.micros[wide, rows]
+        arguments = [self.pointer, I64, self.pointer, I64, self.pointer, I64, I1]
+        signature = ir.FunctionType(ir.VoidType(), arguments)
+        function = ir.Function(self.module, signature, f"micro_{wide}x{rows}")
+        function.linkage = "internal"
+        self.micros[wide, rows] = function
+        outer = self.function, self.b, self.v
+        self.function = function
+        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.v = Vectors(self.b, self.form, self.lanes)
+        self._emit_micro(wide, rows)
+        self.function, self.b, self.v = outer
+        return function
+
+    def _emit_micro(self, wide: int, rows: int) -> None:
+        b, v = self.b, self.v
+        source, stride, weights, depth, target, target_stride, adding = self.function.args
+        chains = rows * wide
+        unroll = 1
+        while chains * unroll < 12 and unroll < 8:
+            unroll *= 2
+        entry = b.block
+        old = self.function.append_basic_block("old")
+        start = self.function.append_basic_block("start")
+        b.cbranch(adding, old, start)
+        b.position_at_end(old)
+        before = [
+            self._load(target, b.add(b.mul(I64(m), target_stride), I64(k * self.lanes)))
+            for m in range(rows)
+            for k in range(wide)
+        ]
+        b.branch(start)
+        b.position_at_end(start)
+        sums: list[ir.Value] = []
+        for value in before:
+            phi = b.phi(v.type)
+            phi.add_incoming(v.constant(0.0), entry)
+            phi.add_incoming(value, old)
+            sums.append(phi)
+        pointers = [b.gep(source, [b.mul(I64(m), stride)]) for m in range(rows)]
+
+        def accumulate(k: ir.Value, sums: list[ir.Value], lanes: int) -> list[ir.Value]:
+            """One or several inputs; ``lanes`` sets of sums run independently."""
+            result = list(sums)
+            for u in range(lanes):
+                place = b.add(k, I64(u))
+                first = b.mul(place, I64(wide * self.lanes))
+                columns = [self._load(weights, b.add(first, I64(c * self.lanes))) for c in range(wide)]
+                for m in range(rows):
+                    scalar = v.broadcast(b.load(b.gep(pointers[m], [place])))
+                    for c in range(wide):
+                        at = u * chains + m * wide + c
+                        result[at] = v.fma(scalar, columns[c], result[at])
+            return result
+
+        zeros = [v.constant(0.0)] * (chains * (unroll - 1))
+        whole = b.mul(b.sdiv(depth, I64(unroll)), I64(unroll))
+        sums = self._carried(I64(0), whole, unroll, sums + zeros,
+                             lambda k, s: accumulate(k, s, unroll))  # fmt: skip
+        while len(sums) > chains:
+            half = len(sums) // 2
+            sums = [b.fadd(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
+        if unroll > 1:
+            sums = self._carried(whole, depth, 1, sums, lambda k, s: accumulate(k, s, 1))
+        for m in range(rows):
+            for c in range(wide):
+                place = b.add(b.mul(I64(m), target_stride), I64(c * self.lanes))
+                self._store(sums[m * wide + c], target, place)
+        b.ret_void()
+
+    def _carried(
+        self, start: ir.Value, stop: ir.Value, step: int, values: list[ir.Value],
+        body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]],
+    ) -> list[ir.Value]:  # fmt: skip
+        """A loop that hands vectors on from turn to turn."""
+        b = self.b
+        before = b.block
+        head = self.function.append_basic_block("head")
+        inside = self.function.append_basic_block("inside")
+        after = self.function.append_basic_block("after")
+        b.branch(head)
+        b.position_at_end(head)
+        i = b.phi(I64)
+        i.add_incoming(start, before)
+        phis = []
+        for value in values:
+            phi = b.phi(value.type)
+            phi.add_incoming(value, before)
+            phis.append(phi)
+        b.cbranch(b.icmp_signed("<", i, stop), inside, after)
+        b.position_at_end(inside)
+        results = body(i, list(phis))
+        following = b.add(i, I64(step))
+        for phi, value in zip([i, *phis], [following, *results], strict=True):
+            phi.add_incoming(value, b.block)
+        b.branch(head)
+        b.position_at_end(after)
+        return list(phis)
+
+
+def _splat(b: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
+    kind = ir.VectorType(scalar.type, lanes)
+    one = b.insert_element(ir.Constant(kind, ir.Undefined), scalar, I32(0))
+    order = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
+    return b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), order)

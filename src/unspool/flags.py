@@ -1,0 +1,188 @@
+"""Every field of the configuration as a flag, None until it is given on the command line."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import re
+import textwrap
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from unspool.config import DEVICES, SIZES, TASKS, Settings
+from unspool.data.settings import TOKENS, TextSettings
+from unspool.errors import ConfigError
+from unspool.models.settings import RecurrentSettings
+from unspool.training.settings import OPTIMISERS, SCHEDULES, TRUNCATIONS, TrainSettings
+from unspool.usage import whole_number
+
+
+def section_flags(section: type, prefix: str) -> type:
+    """A dataclass with the fields of ``section``, each of them optional and a flag.
+
+    Args:
+        section: a dataclass of settings that says what its fields are.
+        prefix: what stands before the dot, such as ``train``.
+
+    Returns:
+        A dataclass whose fields are None where no flag was given, so that a file's value stands.
+    """
+    hints, helps = typing.get_type_hints(section), descriptions(section)
+    fields = [
+        (field.name, Annotated[hints[field.name] | None, _flag(field, prefix, helps)], None)
+        for field in dataclasses.fields(section)
+    ]
+    return dataclasses.make_dataclass(
+        section.__name__,
+        fields,
+        kw_only=True,
+        frozen=True,
+        namespace={"__doc__": None, "__module__": __name__},
+    )
+
+
+def descriptions(section: type) -> dict[str, str]:
+    """What a dataclass says about its fields, each on one line without marks of code.
+
+    It may say so under ``Attributes:`` in its docstring, or in a string below each field.
+
+    Example:
+        >>> descriptions(TrainSettings)["steps"]
+        'updates of the weights.'
+    """
+    said: dict[str, str] = {}
+    _, _, attributes = inspect.cleandoc(section.__doc__ or "").partition("Attributes:\n")
+    for entry in re.split(r"^ {4}(?=\w)", attributes.partition("\n\n")[0], flags=re.MULTILINE)[1:]:
+        name, _, said[name] = entry.partition(": ")
+    if not said:
+        body = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0].body  # type: ignore[attr-defined]
+        for field, below in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+                said[ast.unparse(field.target)] = ast.literal_eval(below.value)
+    return {name: " ".join(text.replace("`", "").split()) for name, text in said.items()}
+
+
+def _flag(field: dataclasses.Field[Any], prefix: str, helps: Mapping[str, str]) -> Parameter:
+    key = f"{prefix}.{field.name}"
+    name = key.replace("_", "-")
+    return Parameter(
+        name=f"--{name}",
+        help=helps.get(field.name),
+        negative=f"--no-{name}" if isinstance(field.default, bool) else "",
+        show_default=_default(field, key),
+        choices=CHOICES.get(key),
+        converter=whole_number if type(field.default) is int else None,
+    )
+
+
+def _default(field: dataclasses.Field[Any], key: str) -> str | bool:
+    """What the help shows: the default, and what sizes make of it."""
+    if field.default in (None, dataclasses.MISSING):
+        return False
+    shown = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+    changed = [
+        f"{size} {values[key]}"
+        for size, values in SIZES.items()
+        if values.get(key, field.default) != field.default
+    ]
+    return "; ".join([shown, *changed])
+
+
+def _short(default: object, choices: Iterable[str] | None = None) -> Parameter:
+    return Parameter(
+        show_default=str(default),
+        choices=None if choices is None else tuple(choices),
+        converter=whole_number if isinstance(default, int) else None,
+    )
+
+
+# Closed tables, for completion; `model.name` is not one, it takes a user's own file too.
+CHOICES = {
+    "data.tokens": TOKENS,
+    "train.truncation": TRUNCATIONS,
+    "train.optimiser": OPTIMISERS,
+    "train.schedule": SCHEDULES,
+}
+
+DataFlags = section_flags(TextSettings, "data")
+ModelFlags = section_flags(RecurrentSettings, "model")
+TrainFlags = section_flags(TrainSettings, "train")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SettingsFlags:
+    """What `unspool train` takes besides the text: the short forms, then every field.
+
+    Attributes:
+        model: a cell (rnn, lstm, gru, …: see `unspool cells`) or FILE.py:NAME.
+        size: the one dial; whatever else is given wins over it.
+        steps: updates of the weights.
+        task: what to learn from the text.
+        seed: of weights, order, dropout and samples.
+        threads: processor threads; 0 leaves the choice to torch.
+        device: where to compute.
+        config: a TOML file with settings; flags win over it.
+        model_fields: the model.
+        train_fields: the training.
+        data_fields: the data.
+    """
+
+    # The string is declared before the dataclass that shares its name: then both are read.
+    model: Annotated[str | None, _short(RecurrentSettings().name)] = None
+    size: Annotated[str | None, _short(Settings().size, SIZES)] = None
+    steps: Annotated[int | None, _short(TrainSettings().steps)] = None
+    task: Annotated[str | None, _short(Settings().task, TASKS)] = None
+    seed: Annotated[int | None, _short(Settings().seed)] = None
+    threads: Annotated[int | None, _short(Settings().threads)] = None
+    device: Annotated[str | None, _short(Settings().device, DEVICES)] = None
+    config: Path | None = None
+    model_fields: Annotated[
+        ModelFlags | None, Parameter(name="--model", group=Group("Model", sort_key=1))
+    ] = None
+    train_fields: Annotated[
+        TrainFlags | None, Parameter(name="--train", group=Group("Training", sort_key=2))
+    ] = None
+    data_fields: Annotated[
+        DataFlags | None, Parameter(name="--data", group=Group("Data", sort_key=3))
+    ] = None
+
+    def changes(self) -> dict[str, Any]:
+        """Dotted keys and values, of the flags that were given.
+
+        Raises:
+            ConfigError: if a short form and its field were both given and differ.
+        """
+        changes = {}
+        for prefix in ("model", "train", "data"):
+            given = getattr(self, f"{prefix}_fields")
+            if given is not None:
+                changes |= {
+                    f"{prefix}.{field.name}": value
+                    for field in dataclasses.fields(given)
+                    if (value := getattr(given, field.name)) is not None
+                }
+        for flag, key in SHORT_FORMS.items():
+            value = getattr(self, flag)
+            if value is None:
+                continue
+            if changes.get(key, value) != value:
+                raise ConfigError(
+                    f"--{flag}: got '{value}', but --{key} '{changes[key]}'; give one of the two."
+                )
+            changes[key] = value
+        return changes
+
+
+# Short form and the key it sets.
+SHORT_FORMS = {
+    "model": "model.name",
+    "steps": "train.steps",
+    **{name: name for name in ("size", "task", "seed", "threads", "device")},
+}

@@ -1,0 +1,215 @@
+"""The configuration: four sources in order, every problem at once, and a file that reads back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from unspool.config import SIZES, Settings, from_toml, keys, resolve, to_toml
+from unspool.errors import ConfigError
+
+KEYS = dict(keys())
+
+# Values of a key that every other value drawn here allows; keys not named take their type's.
+FITTING = {
+    "task": st.sampled_from(["auto", "write"]),
+    "size": st.sampled_from(list(SIZES)),
+    "seed": st.integers(0, 2**63 - 1),
+    "device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
+    "data.tokens": st.sampled_from(["char", "word", "bpe"]),
+    "data.vocabulary": st.integers(256, 10**6),
+    "data.encoding": st.sampled_from(["utf-8", "latin-1"]),
+    "model.embedding": st.just(0),
+    "train.truncation": st.sampled_from(["full", "truncated", "randomised"]),
+    "train.truncation_steps": st.integers(1, 60),
+    "train.truncation_mean": st.integers(300, 10**6),
+    "train.optimiser": st.sampled_from(["adamw", "sgd"]),
+    "train.schedule": st.sampled_from(["cosine", "constant"]),
+    "train.accumulate": st.just(1),
+}
+OF_TYPE = {
+    int: st.integers(2, 250),
+    float: st.floats(0.0, 1.0, exclude_min=True, exclude_max=True),
+    bool: st.booleans(),
+    str: st.text(),
+    str | None: st.text() | st.none(),
+    dict[str, str]: st.dictionaries(st.text(), st.text()),
+}
+CHANGES = st.fixed_dictionaries(
+    {}, optional={key: FITTING.get(key, OF_TYPE[kind]) for key, kind in KEYS.items()}
+)
+
+
+def get(settings, key):
+    for name in key.split("."):
+        settings = getattr(settings, name)
+    return settings
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "x.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problem(tmp_path, text, changes=None):
+    """The message, with the folder of the file left out."""
+    with pytest.raises(ConfigError) as caught:
+        resolve(write(tmp_path, text), changes)
+    message = str(caught.value).replace(f"{tmp_path}/", "")
+    assert "\n" not in message
+    return message
+
+
+@given(CHANGES)
+@example({"model.name": '\x7f\x00\r\n\t"\\ é\u2028\U0001f600', "data.validation": "'''"})
+def test_settings_come_back_equal_when_written_and_read(changes):
+    settings = resolve(None, changes)
+    assert from_toml(to_toml(settings), "x.toml") == settings
+
+
+@given(CHANGES)
+def test_a_change_is_what_the_settings_hold_when_it_fits(changes):
+    settings = resolve(None, changes)
+    assert {key: get(settings, key) for key in changes} == changes
+
+
+def test_each_source_wins_over_the_one_before_it(tmp_path):
+    path = write(tmp_path, "size = 'base'\n[model]\nhidden = 7\n")
+    base = SIZES["base"]
+    assert get(resolve(), "model.hidden") == Settings().model.hidden
+    assert get(resolve(None, {"size": "base"}), "model.hidden") == base["model.hidden"]
+    assert get(resolve(path), "model.hidden") == 7
+    assert get(resolve(path), "train.length") == base["train.length"]
+    assert get(resolve(path, {"model.hidden": 9}), "model.hidden") == 9
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_size_sets_what_its_table_says(size):
+    settings = resolve(None, {"size": size})
+    assert {key: get(settings, key) for key in SIZES[size]} == SIZES[size]
+
+
+def test_a_size_is_refused_when_the_file_sets_all_that_it_governs(tmp_path):
+    text = to_toml(resolve(None, {"size": "tiny"}))
+    assert "x.toml sets" in problem(tmp_path, text, {"size": "base"})
+    assert resolve(write(tmp_path, text), {"size": "tiny"}).size == "tiny"
+
+
+def test_none_is_the_default_when_a_change_takes_back_a_file(tmp_path):
+    path = write(tmp_path, "[data]\nvalidation = 'v.txt'\n")
+    assert resolve(path).data.validation == "v.txt"
+    assert resolve(path, {"data.validation": None}).data.validation is None
+
+
+def test_options_of_file_and_changes_are_laid_over_each_other(tmp_path):
+    path = write(tmp_path, "[model.options]\nheads = 4\nbias = true\nactivation = 'relu'\n")
+    settings = resolve(path, {"model.options": {"activation": "tanh"}})
+    assert settings.model.options == {"heads": "4", "bias": "true", "activation": "tanh"}
+
+
+WRONG = {
+    int: ["3", 3.0, True],
+    float: ["3", True, [1.0]],
+    bool: [1, "true"],
+    str: [3, True],
+    str | None: [3, False],
+    dict[str, str]: ["x", {"a": [1]}],
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_wrong_type_is_told_with_its_key(key):
+    for value in WRONG[KEYS[key]]:
+        with pytest.raises(ConfigError, match=rf"^{key}: got .*; wanted [^;]+\.$"):
+            resolve(None, {key: value})
+
+
+@pytest.mark.parametrize("key", [key for key, kind in KEYS.items() if kind is float])
+def test_a_whole_number_becomes_a_float_where_one_is_wanted(key):
+    try:
+        value = get(resolve(None, {key: 1}), key)
+    except ConfigError as refused:  # out of range, but not of the wrong type
+        assert "got 1.0" in str(refused)
+    else:
+        assert type(value) is float
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_misspelt_key_names_the_nearest(key, tmp_path):
+    section, _, name = key.rpartition(".")
+    misspelt = name + "x"
+    text = f"[{section}]\n{misspelt} = 1\n" if section else f"{misspelt} = 1\n"
+    dotted = f"{section}.{misspelt}" if section else misspelt
+    expected = f"x.toml: unknown key '{dotted}'. Did you mean '{key}'?"
+    assert problem(tmp_path, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hidden = 3", "x.toml: unknown key 'hidden'. Did you mean 'model.hidden'?"),
+        ("[modle]\nhidden = 3", "x.toml: unknown table [modle]; use one of [data], [model], "
+         "[train]. Did you mean [model]?"),
+        ("model = 'lstm'", "x.toml: model: got 'lstm'; wanted a table, [model]."),
+        ("[[train]]\nsteps = 1", "x.toml: train: got [{'steps': 1}]; wanted a table, [train]."),
+        ("[train]\nsteps = 0", "x.toml: train.steps: got 0; wanted at least 1."),
+        ("size = 'tinny'", "x.toml: size: unknown name 'tinny'; use one of tiny, small, base. "
+         "Did you mean 'tiny'?"),
+        ("seed = -1", "x.toml: seed: got -1; wanted a whole number from 0 to 2**63 - 1."),
+        ("[train]\nsteps = ", "x.toml: invalid TOML: Invalid value (at end of document)."),
+        ("seed = 1\nsize =\n", "x.toml: invalid TOML: Invalid value (at line 2, column 7)."),
+        ("[train]\nlearning_rate = 1" + "0" * 400, "x.toml: train.learning_rate: got 1" + "0" * 79
+         + "…; wanted a smaller number."),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_file_is_one_line_with_the_file(text, message, tmp_path):
+    assert problem(tmp_path, text) == message
+
+
+def test_a_number_too_long_for_python_is_invalid_toml(tmp_path):
+    assert problem(tmp_path, "seed = " + "9" * 5000).startswith("x.toml: invalid TOML: ")
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    text = (
+        "sede = 1\n[data]\nsplit = 2.0\nlower = 1\n[model]\nhidden = 0\n"
+        "[train]\nstep = 1\nbatch = 0\nlength = 0\n"
+    )
+    message = problem(tmp_path, text, {"device": "gpu", "model.layers": 0, "train.kep": 3})
+    for expected in (
+        "x.toml: unknown key 'sede'", "x.toml: data.lower: got 1", "x.toml: model.hidden: got 0",
+        "x.toml: unknown key 'train.step'", "x.toml: train.batch: got 0",
+        "x.toml: train.length: got 0", " device: unknown name 'gpu'", " model.layers: got 0",
+        "unknown key 'train.kep'",
+    ):  # fmt: skip
+        assert expected in message
+    assert message.count("x.toml: model.layers") == 0
+
+
+def test_a_change_is_not_blamed_on_the_file_that_it_overrides(tmp_path):
+    message = problem(tmp_path, "[train]\nsteps = 5", {"train.steps": 0})
+    assert message == "train.steps: got 0; wanted at least 1."
+
+
+def test_text_that_utf8_cannot_write_is_refused_before_it_is_lost():
+    with pytest.raises(ConfigError, match=r"data\.validation: got .*; wanted text that UTF-8"):
+        resolve(None, {"data.validation": "caf\udce9.txt"})
+
+
+@pytest.mark.parametrize("make", [lambda p: None, Path.mkdir, lambda p: p.write_bytes(b"\x80=1")])
+def test_a_file_that_cannot_be_read_is_one_line_with_its_path(make, tmp_path):
+    path = tmp_path / "x.toml"
+    make(path)
+    with pytest.raises(ConfigError, match=r"x\.toml: .+; wanted a TOML file\.$") as caught:
+        resolve(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"\xef\xbb\xbfseed = 4\n")
+    assert resolve(path).seed == 4
