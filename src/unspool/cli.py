@@ -6,6 +6,7 @@ completion and mistakes in a configuration answer at once.
 
 from __future__ import annotations
 
+import itertools
 import json as json_format
 import math
 import os
@@ -190,8 +191,9 @@ def generate(
     if json:
         return _print_json({"run": run, "prompt": prompt, "seed": seed, "text": "".join(pieces)})
     safe = visible if is_terminal(sys.stdout) else str
+    first = next(pieces, "")  # a prompt that cannot be read fails here, before anything is shown
     sys.stdout.write(safe(prompt))
-    for piece in pieces:
+    for piece in itertools.chain([first], pieces):
         sys.stdout.write(safe(piece))
         sys.stdout.flush()
     return print()

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
-import platform
+import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unspool import __version__
 from unspool.cells.find import find_cell
 from unspool.config import Settings, resolve, to_toml
-from unspool.data.samples import sample_text
+from unspool.data.source import Source
 from unspool.data.text import read_text
 from unspool.devices import choose_device
 from unspool.engine.language import Cell
-from unspool.errors import ConfigError, DataError, RunError
+from unspool.errors import CheckpointError, ConfigError
 from unspool.layers.dropout import derived_seed
-from unspool.predictor import CELL_FILE, TOKENIZER_FILE, load, model_config, read_parts
+from unspool.predictor import load, model_config
+from unspool.record import Record, difference, made_with
 from unspool.tasks.card import model_card
 from unspool.tasks.write import (
     Corpus,
@@ -41,34 +39,6 @@ from unspool.training.checkpoint import load_checkpoint, newest_checkpoint, save
 from unspool.training.interruption import Request, requests
 from unspool.training.loop import Loop, Observer, load_weights
 from unspool.training.run import Run
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """Where a text came from, and what it was when training started.
-
-    Attributes:
-        name: as the user wrote it, or ``sample:english``.
-        path: absolute, or None for a sample.
-        sha256: of the text as read, UTF-8.
-        validation: absolute path of a validation file, or None.
-    """
-
-    name: str
-    path: str | None
-    sha256: str
-    validation: str | None = None
-
-    def read(self, settings: Settings) -> tuple[str, str | None]:
-        """The text and the validation text.
-
-        Raises:
-            DataError: if a file cannot be read.
-        """
-        encoding = settings.data.encoding
-        kind, _, sample = self.name.partition(":")
-        text = read_text(self.path, encoding) if self.path else sample_text(sample or kind)
-        return text, read_text(self.validation, encoding) if self.validation else None
 
 
 def train(
@@ -94,15 +64,16 @@ def train(
             ``size="tiny"``, ``train__steps=100``.
 
     Returns:
-        The report: ``run``, ``task``, ``steps``, ``loss`` (nats per ``unit`` on the validation
-        part), ``bits_per_character``, ``baselines``, ``verdict``, ``parameters``, ``seconds``.
+        The report: ``run``, ``task``, ``model``, ``steps``, ``best_step``, ``loss`` (nats per
+        ``unit`` on the validation part), ``bits_per_character``, ``baselines``, ``verdict``,
+        ``parameters``, ``trained_tokens``, ``warnings``.
 
     Raises:
         UnspoolError: for anything the user can mend; nothing is half-written then.
         Interrupted: on Ctrl-C or SIGTERM, after saving.
 
     Example:
-        >>> report = train(sample="english", out=tmp_path / "run", size="tiny", train__steps=2,
+        >>> report = train(sample="english", out="run", size="tiny", train__steps=2,
         ...                model__hidden=8, train__length=16)
         >>> sorted(report)[:4]
         ['baselines', 'best_step', 'bits_per_character', 'loss']
@@ -112,13 +83,14 @@ def train(
         raise ConfigError("train: wanted a file or the name of a sample, one of the two.")
     if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
         raise ConfigError(f"--minutes: got {minutes}; wanted a number > 0.")
-    if settings.task not in ("auto", "write"):
-        raise ConfigError(f"task: got '{settings.task}'; this version knows 'write'.")
     settings = replace(settings, task="write", threads=_use_threads(settings.threads))
     cell = find_cell(settings.model.name).with_options(**settings.model.options)
-    text, validation, origin = _open(source, sample, settings)
-    folder = Path(out) if out is not None else Path("runs") / Path(origin.name.replace(":", "-")).stem
-    if folder.exists():
+    if source is not None:
+        origin, text, validation = Source.of_file(source, settings.data)
+    else:
+        origin, text, validation = Source.of_sample(str(sample), settings.data)
+    folder = Path(out if out is not None else Path("runs") / _stem(source, sample))
+    if os.path.lexists(folder):
         Run.create(folder, "")  # says whose it is, and how to go on or where else to write
     with requests() as request:
         corpus = read_corpus(text, settings.data, validation)
@@ -126,12 +98,21 @@ def train(
         _told(observers, "status", text="counting n-grams")
         baselines = [ngram_baseline(corpus)]
         if minutes is not None:
-            settings = _with_steps(work, settings, minutes, baselines, observers)
-        run = Run.create(folder, to_toml(settings), _record(origin, corpus, cell, settings))
+            _told(observers, "status", text="measuring the speed")
+            settings = _with_steps(work, settings, 60 * minutes - baselines[0]["seconds"])
+        record = Record(
+            settings=settings,
+            tokenizer=corpus.tokenizer,
+            cell=cell,
+            source=origin,
+            made_with=made_with(work.model),
+        )
+        run = Run.create(folder, to_toml(settings), record.files())
         with run.locked():
             loop = Loop(work, settings.train, settings.seed, run, observers)
-            _begin(loop, settings, corpus, cell, baselines)
-            return _finish(loop, run, settings, corpus, cell, request)
+            training = _Training(loop, run, record, corpus)
+            training.begin(baselines)
+            return training.finish(request)
 
 
 def resume(
@@ -149,28 +130,25 @@ def resume(
 
     Raises:
         UnspoolError: if there is no such run, or its text has changed since.
+        Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
-    record = Run.open(run)
-    with record.locked():
-        if record.finished:
-            return _last_report(record)
-        settings, _, cell = read_parts(record)
+    folder = Run.open(run)
+    if folder.finished:
+        return _last_report(folder)
+    with folder.locked(), requests() as request:
+        record = Record.read(folder)
+        settings = record.settings
         _use_threads(threads or settings.threads)
-        origin = _origin(record)
-        with requests() as request:
-            text, validation = origin.read(settings)
-            if (digest := _digest(text)) != origin.sha256:
-                raise DataError(
-                    f"{origin.name}: has changed since the run began (SHA-256 {digest[:12]}…, was "
-                    f"{origin.sha256[:12]}…); bring the old text back, or train a new run."
-                )
-            corpus = read_corpus(text, settings.data, validation)
-            loop = Loop(_work(corpus, settings, cell), settings.train, settings.seed, record, observers)
-            if _go_back(loop, record):
-                _announce(loop, settings, corpus, cell, logged=False)
-            else:
-                _begin(loop, settings, corpus, cell, [ngram_baseline(corpus)])
-            return _finish(loop, record, settings, corpus, cell, request)
+        text, validation = record.source.read(settings.data)
+        corpus = read_corpus(text, settings.data, validation, record.tokenizer)
+        work = _work(corpus, settings, record.cell)
+        if warning := difference(record.made_with, made_with(work.model)):
+            _told(observers, "warning", text=warning)
+        loop = Loop(work, settings.train, settings.seed, folder, observers)
+        training = _Training(loop, folder, record, corpus)
+        if not training.go_back():
+            training.begin([ngram_baseline(corpus)])
+        return training.finish(request)
 
 
 def evaluate(
@@ -188,25 +166,22 @@ def evaluate(
         and ``baselines``, each on the same text.
 
     Raises:
-        UnspoolError: if a file cannot be read or holds what the vocabulary lacks.
+        UnspoolError: if a file cannot be read or holds what the vocabulary lacks, or the text of
+            the run, on which the baselines count, has changed.
     """
+    record = Record.read(Run.open(run))
     predictor = load(run)
-    record = Run.open(run)
-    settings, tokenizer, _ = read_parts(record)
-    origin = _origin(record)
+    data = record.settings.data
     _told(observers, "status", text="reading the text")
-    whole, validation = origin.read(settings)
-    corpus = read_corpus(whole, settings.data, validation)
-    if file is None:
-        text, name = tokenizer.decode(corpus.validation.numpy()), "validation part"
-    else:
-        text, name = read_text(file, settings.data.encoding), str(file)
-    ids = torch.from_numpy(tokenizer.encode(text, name))
-    measured = predictor.evaluate(text)
-    baseline = ngram_baseline(
-        replace(corpus, validation=ids, validation_characters=len(text))
-    )
-    return {"run": str(run), "file": name, **measured, "baselines": [baseline]}
+    text, validation = record.source.read(data)
+    corpus, name = read_corpus(text, data, validation, record.tokenizer), "validation part"
+    if file is not None:
+        other, name = read_text(file, data.encoding), str(file)
+        ids = torch.from_numpy(record.tokenizer.encode(other, name))
+        corpus = replace(corpus, validation=ids, validation_characters=len(other))
+    measured = predictor.evaluate_tokens(corpus.validation, corpus.validation_characters)
+    _told(observers, "status", text="counting n-grams")
+    return {"run": str(run), "file": name, **measured, "baselines": [ngram_baseline(corpus)]}
 
 
 def demo(
@@ -230,6 +205,113 @@ def demo(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """What `train` and `resume` share from the first step on."""
+
+    loop: Loop
+    run: Run
+    record: Record
+    corpus: Corpus
+
+    def begin(self, baselines: Sequence[Mapping[str, Any]]) -> None:
+        """Tell what stands before the first step, and save it as step 0."""
+        self.loop.tell("start", **self._facts())
+        for warning in self.corpus.warnings:
+            self.loop.tell("warning", text=warning)
+        for baseline in baselines:
+            self.loop.tell("baseline", **baseline)
+        self.loop.show_sample()
+        self.loop.save()
+
+    def go_back(self) -> bool:
+        """Restore the newest readable checkpoint; False when there is none."""
+        checkpoint, skipped = newest_checkpoint(self.run.folder)
+        for each in skipped:
+            text = f"skipped {each.folder.name}: {each.reason}"
+            _told(self.loop.observers, "warning", text=text)
+        if checkpoint is None:
+            self.run.truncate_events(0)
+            return False
+        self.loop.restore(checkpoint)
+        self.run.truncate_events(checkpoint.events_length)
+        _told(self.loop.observers, "resume", **self._facts())
+        return True
+
+    def finish(self, request: Request) -> dict[str, Any]:
+        """Train to the end, judge the best checkpoint, write the model."""
+        start = time.perf_counter()
+        self.loop.train(request)
+        self._take_best()
+        report = self._report()
+        record, tokenizer = self.record, self.corpus.tokenizer
+        model = record.settings.model
+        config = model_config(record.settings.task, model, record.cell, tokenizer.size, report)
+        card = model_card(report, model, Path(record.source.name).name)
+        weights = self.loop.work.model.state_dict()
+        save_model(self.run.folder, weights, config, tokenizer.to_json(), card)
+        self.loop.tell("end", **report, seconds=time.perf_counter() - start)
+        return report
+
+    def _take_best(self) -> None:
+        """Give the model the weights of the best evaluation; if they are damaged, keep the last."""
+        progress = self.loop.progress
+        if progress.best_step == progress.step:
+            return
+        try:
+            best = load_checkpoint(layout.checkpoint_folder(self.run.folder, progress.best_step))
+        except CheckpointError as error:
+            self.loop.tell("warning", text=f"{error} The model is that of the last step.")
+            progress.best_step = progress.step
+            return
+        load_weights(self.loop.work.model, best.model, str(best.folder))
+
+    def _report(self) -> dict[str, Any]:
+        corpus, progress, model = self.corpus, self.loop.progress, self.loop.work.model
+        loss = stream_loss(model, corpus.validation.to(model.device))
+        baselines = [
+            {key: event[key] for key in ("name", "loss", "seconds")}
+            for event in self.run.events()
+            if event["event"] == "baseline"
+        ]
+        name = self.record.cell.name
+        size = self.record.settings.train.batch * self.record.settings.train.length
+        bits = bits_per_character(loss, len(corpus.validation), corpus.validation_characters)
+        return {
+            "run": str(self.run.folder),
+            "task": self.record.settings.task,
+            "model": name,
+            "steps": progress.step,
+            "best_step": progress.best_step,
+            "loss": loss,
+            "unit": corpus.unit,
+            "bits_per_character": bits,
+            "baselines": baselines,
+            "verdict": verdict(name, loss, baselines, corpus.unit),
+            "parameters": _num_parameters(model),
+            "trained_tokens": progress.step * size,
+            "warnings": list(corpus.warnings),
+        }
+
+    def _facts(self) -> dict[str, Any]:
+        corpus, model = self.corpus, self.loop.work.model
+        return {
+            "task": self.record.settings.task,
+            "unit": corpus.unit,
+            "cell": self.record.cell.name,
+            "steps": self.record.settings.train.steps,
+            "step": self.loop.progress.step,
+            "parameters": _num_parameters(model),
+            "train_tokens": len(corpus.train),
+            "validation_tokens": len(corpus.validation),
+            "vocabulary": corpus.tokenizer.size,
+            "run": str(self.run.folder),
+            "backend": model.encoder.backend,
+            "device": model.device.type,
+            "threads": torch.get_num_threads(),
+        }
+
+
 def _changed(settings: Settings | None, changes: Mapping[str, Any]) -> Settings:
     if settings is not None:
         if changes:
@@ -238,21 +320,8 @@ def _changed(settings: Settings | None, changes: Mapping[str, Any]) -> Settings:
     return resolve(None, {name.replace("__", "."): value for name, value in changes.items()})
 
 
-def _open(
-    source: str | Path | None, sample: str | None, settings: Settings
-) -> tuple[str, str | None, Source]:
-    """The text, the validation text, and where they came from."""
-    held_out = settings.data.validation
-    origin = Source(
-        name=str(source) if source is not None else f"sample:{sample}",
-        path=None if source is None else str(Path(source).absolute()),
-        sha256="",
-        validation=None if held_out is None else str(Path(held_out).absolute()),
-    )
-    if source is not None:
-        read_text(source, settings.data.encoding)
-    text, validation = origin.read(settings)
-    return text, validation, replace(origin, sha256=_digest(text))
+def _stem(source: str | Path | None, sample: str | None) -> str:
+    return f"sample-{sample}" if source is None else Path(source).stem
 
 
 def _work(corpus: Corpus, settings: Settings, cell: Cell) -> Writing:
@@ -262,151 +331,29 @@ def _work(corpus: Corpus, settings: Settings, cell: Cell) -> Writing:
     return Writing(model, corpus, settings.train.batch, settings.train.length, settings.seed)
 
 
-def _with_steps(
-    work: Writing,
-    settings: Settings,
-    minutes: float,
-    baselines: list[dict[str, Any]],
-    observers: Sequence[Observer],
-) -> Settings:
+def _with_steps(work: Writing, settings: Settings, seconds: float) -> Settings:
     """The settings with as many steps as fit; a copy of the model is trained to find out."""
-    _told(observers, "status", text="measuring the speed")
     trial = copy.copy(work)
     trial.model = copy.deepcopy(work.model)
     loop = Loop(trial, settings.train, settings.seed)
     loop.step()
     start, steps = time.perf_counter(), 0
-    while steps < 3 or time.perf_counter() - start < min(3.0, 3.0 * minutes):
+    while steps < 3 or time.perf_counter() - start < min(3.0, seconds / 20):
         loop.step()
         steps += 1
     step = (time.perf_counter() - start) / steps
     start = time.perf_counter()
     trial.evaluate()
+    trial.sample()
     looking = 12 * (time.perf_counter() - start)
-    left = minutes * 60 - looking - sum(baseline["seconds"] for baseline in baselines)
-    steps = max(1, int(left / step))
+    steps = max(1, int((seconds - looking) / step))
     return replace(settings, train=replace(settings.train, steps=steps))
-
-
-def _record(origin: Source, corpus: Corpus, cell: Cell, settings: Settings) -> dict[str, str]:
-    """The files that, with config.toml, bring a run back without anybody's Python."""
-    versions = {
-        "unspool": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
-    source = {"source": asdict(origin), "versions": versions, "threads": settings.threads}
-    return {
-        TOKENIZER_FILE: corpus.tokenizer.to_json(),
-        CELL_FILE: json.dumps(cell.to_dict()) + "\n",
-        RECORD_FILE: json.dumps(source, indent=2) + "\n",
-    }
-
-
-def _origin(run: Run) -> Source:
-    path = run.folder / RECORD_FILE
-    try:
-        return Source(**json.loads(path.read_text(encoding="utf-8"))["source"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: the record of the run is damaged ({error}).") from error
-
-
-def _announce(
-    loop: Loop, settings: Settings, corpus: Corpus, cell: Cell, logged: bool = True
-) -> None:
-    event = {
-        "task": settings.task,
-        "unit": corpus.unit,
-        "cell": cell.name,
-        "steps": settings.train.steps,
-        "step": loop.progress.step,
-        "parameters": sum(p.numel() for p in loop.work.model.parameters()),
-        "train_tokens": len(corpus.train),
-        "validation_tokens": len(corpus.validation),
-        "vocabulary": corpus.tokenizer.size,
-        "run": str(loop.run.folder) if loop.run else "",
-        "backend": loop.work.model.encoder.backend,
-        "threads": torch.get_num_threads(),
-    }
-    if logged:
-        loop.tell("start", **event)
-    else:
-        _told(loop.observers, "resume", **event)
-
-
-def _begin(
-    loop: Loop,
-    settings: Settings,
-    corpus: Corpus,
-    cell: Cell,
-    baselines: list[dict[str, Any]],
-) -> None:
-    """Tell what stands before the first step, and save it as step 0."""
-    _announce(loop, settings, corpus, cell)
-    for warning in corpus.warnings:
-        loop.tell("warning", text=warning)
-    for baseline in baselines:
-        loop.tell("baseline", **baseline)
-    loop.show_sample()
-    loop.save()
-
-
-def _go_back(loop: Loop, run: Run) -> bool:
-    """Restore the newest readable checkpoint; False when there is none."""
-    checkpoint, skipped = newest_checkpoint(run.folder)
-    for each in skipped:
-        _told(loop.observers, "warning", text=f"skipped {each.folder.name}: {each.reason}")
-    if checkpoint is None:
-        run.truncate_events(0)
-        return False
-    loop.restore(checkpoint)
-    run.truncate_events(checkpoint.events_length)
-    return True
-
-
-def _finish(
-    loop: Loop, run: Run, settings: Settings, corpus: Corpus, cell: Cell, request: Request
-) -> dict[str, Any]:
-    """Train to the end, judge the best checkpoint, write the model."""
-    start = time.perf_counter()
-    loop.train(request)
-    best = load_checkpoint(layout.checkpoint_folder(run.folder, loop.progress.best_step))
-    model = loop.work.model
-    load_weights(model, best.model, str(best.folder))
-    loss = stream_loss(model, corpus.validation.to(next(model.parameters()).device))
-    baselines = [
-        {key: event[key] for key in ("name", "loss", "seconds")}
-        for event in run.events()
-        if event["event"] == "baseline"
-    ]
-    report = {
-        "run": str(run.folder),
-        "task": settings.task,
-        "model": cell.name,
-        "steps": loop.progress.step,
-        "best_step": best.step,
-        "loss": loss,
-        "unit": corpus.unit,
-        "bits_per_character": bits_per_character(
-            loss, len(corpus.validation), corpus.validation_characters
-        ),
-        "baselines": baselines,
-        "verdict": verdict(cell.name, loss, baselines, corpus.unit),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "trained_tokens": loop.progress.step * settings.train.batch * settings.train.length,
-        "warnings": list(corpus.warnings),
-    }
-    config = model_config(settings.task, settings.model, cell, corpus.tokenizer.size, report)
-    card = model_card(report, settings.model, _origin(run).name)
-    save_model(run.folder, model.state_dict(), config, corpus.tokenizer.to_json(), card)
-    loop.tell("end", **report, seconds=time.perf_counter() - start)
-    return report
 
 
 def _last_report(run: Run) -> dict[str, Any]:
     last = [event for event in run.events() if event["event"] == "end"][-1]
-    return {name: value for name, value in last.items() if name not in ("event", "seconds")}
+    report = {name: value for name, value in last.items() if name not in ("event", "seconds")}
+    return report | {"run": str(run.folder)}
 
 
 def _told(observers: Sequence[Observer], event: str, **values: Any) -> None:
@@ -415,16 +362,13 @@ def _told(observers: Sequence[Observer], event: str, **values: Any) -> None:
         observer({"event": event, **values})
 
 
+def _num_parameters(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def _use_threads(threads: int) -> int:
     if threads < 0:
         raise ConfigError(f"threads: got {threads}; wanted a whole number ≥ 0.")
     if threads:
         torch.set_num_threads(threads)
     return torch.get_num_threads()
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-RECORD_FILE = "record.json"

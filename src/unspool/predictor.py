@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
-from unspool.config import Settings, from_toml
 from unspool.data.tokenizer import Tokenizer
 from unspool.data.tokens import load_tokenizer
+from unspool.devices import choose_device
 from unspool.engine.language import Cell
 from unspool.errors import CheckpointError, ConfigError, DataError, RunError, UnspoolError
 from unspool.models.language_model import LanguageModel
 from unspool.models.sampling import SamplingSettings
 from unspool.models.settings import RecurrentSettings
+from unspool.record import TOKENIZER_FILE, Record
 from unspool.tasks.write import UNITS, bits_per_character, stream_loss, write
 from unspool.training import layout
 from unspool.training.checkpoint import load_model, newest_checkpoint
 from unspool.training.loop import load_weights
-from unspool.training.plain_json import parse
 from unspool.training.run import Run
 
 
@@ -121,18 +122,26 @@ class Predictor:
         Raises:
             DataError: if the text is shorter than two tokens or holds what the vocabulary lacks.
         """
-        tokens = self._tokens(self.tokenizer.encode(text, "text"))
-        loss = stream_loss(self.model, tokens)
+        return self.evaluate_tokens(self._tokens(self.tokenizer.encode(text, "text")), len(text))
+
+    def evaluate_tokens(self, tokens: Int64[Tensor, " N"], characters: int) -> dict[str, Any]:
+        """The same for a text that is tokens already.
+
+        Args:
+            tokens: ids, at least two.
+            characters: of the text they stand for.
+        """
+        loss = stream_loss(self.model, tokens.to(self.model.device))
         return {
             "loss": loss,
             "unit": self.unit,
             "tokens": len(tokens) - 1,
-            "bits_per_character": bits_per_character(loss, len(tokens), len(text)),
-            "perplexity": math.exp(loss),
+            "bits_per_character": bits_per_character(loss, len(tokens), characters),
+            "perplexity": math.exp(loss) if loss < LARGEST_EXPONENT else math.inf,
         }
 
     def _tokens(self, ids: Any) -> Tensor:
-        return torch.as_tensor(ids, device=next(self.model.parameters()).device)
+        return torch.as_tensor(ids, device=self.model.device)
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Predictor:
@@ -140,13 +149,15 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Predictor:
 
     Args:
         path: a run folder, or the ``model`` folder of one.
-        device: where the weights go.
+        device: where the weights go; a name is one of `unspool.devices.DEVICES`.
 
     Raises:
         RunError: if there is no run, or it has neither a model nor a checkpoint yet.
         CheckpointError: if what is there is damaged, foreign or from a newer version.
+        ConfigError: if there is no such device here.
     """
     folder = Path(path)
+    device = choose_device(device) if isinstance(device, str) else device
     if (folder / layout.MODEL).is_dir():
         return _load_model(folder / layout.MODEL, device)
     if (folder / "manifest.json").is_file() and not (folder / layout.HEADER).exists():
@@ -156,42 +167,33 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Predictor:
     if checkpoint is None:
         reasons = " ".join(each.reason for each in skipped)
         raise RunError(f"{folder}: has no model and no checkpoint yet. {reasons}".rstrip())
-    settings, tokenizer, cell = read_parts(run)
-    model = skeleton(tokenizer.size, settings.model, cell)
-    return _filled(model, checkpoint.model, tokenizer, run.folder, device, checkpoint.step)
-
-
-def read_parts(run: Run) -> tuple[Settings, Tokenizer, Cell]:
-    """Settings, tokenizer and cell of a run, from its own files: no other code is executed.
-
-    Raises:
-        RunError: if one is missing or damaged.
-    """
-    texts = {}
-    for name in (TOKENIZER_FILE, CELL_FILE):
-        try:
-            texts[name] = (run.folder / name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RunError(f"{run.folder / name}: cannot be read ({error}).") from error
-    try:
-        settings = from_toml(run.config_toml, str(run.folder / layout.CONFIG))
-        cell = Cell.from_dict(parse(texts[CELL_FILE].encode()))
-        return settings, load_tokenizer(texts[TOKENIZER_FILE], str(run.folder)), cell
-    except (UnspoolError, ValueError) as error:
-        raise RunError(f"{run.folder}: the record of the run is damaged: {error}") from error
+    record = Record.read(run)
+    model = skeleton(record.tokenizer.size, record.settings.model, record.cell)
+    return _filled(model, checkpoint.model, record.tokenizer, run.folder, device, checkpoint.step)
 
 
 def model_config(
     task: str, settings: RecurrentSettings, cell: Cell, vocabulary: int, report: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What ``config.json`` of a model holds: enough to build it again, as plain data."""
+    """What ``config.json`` of a model holds: enough to build it again, as plain data.
+
+    Args:
+        task: what the model does.
+        settings: widths, layers, dropout.
+        cell: the equations.
+        vocabulary: V.
+        report: of the training; where and how long it ran is left out, so that the same training
+            gives the same file.
+    """
+    baselines = [{"name": each["name"], "loss": each["loss"]} for each in report["baselines"]]
+    kept = {name: value for name, value in report.items() if name != "run"}
     return {
         "library": "unspool",
         "task": task,
         "vocabulary": vocabulary,
         "model": asdict(settings),
         "cell": cell.to_dict(),
-        "report": dict(report),
+        "report": kept | {"baselines": baselines},
     }
 
 
@@ -201,7 +203,7 @@ def skeleton(vocabulary: int, settings: RecurrentSettings, cell: Cell) -> Langua
         return LanguageModel(vocabulary, settings, cell)
 
 
-def _load_model(folder: Path, device: torch.device | str) -> Predictor:
+def _load_model(folder: Path, device: torch.device) -> Predictor:
     tensors, config, tokenizer_json = load_model(folder)
     tokenizer = load_tokenizer(tokenizer_json, str(folder / TOKENIZER_FILE))
     try:
@@ -225,12 +227,11 @@ def _filled(
     tensors: dict[str, Tensor],
     tokenizer: Tokenizer,
     where: Path,
-    device: torch.device | str,
+    device: torch.device,
     step: int | None,
 ) -> Predictor:
     load_weights(model, tensors, str(where), assign=True)
     return Predictor(model.to(device).eval(), tokenizer, where, step)
 
 
-TOKENIZER_FILE = "tokenizer.json"
-CELL_FILE = "cell.json"
+LARGEST_EXPONENT = 700.0  # the exponential of a little more is no float

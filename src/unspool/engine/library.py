@@ -53,13 +53,13 @@ KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
 }
 
 
-def refusal(cell: Cell, trace: bool, mask: Tensor | None) -> str | None:
+def refusal(cell: Cell, trace: bool, masked: bool) -> str | None:
     """Why torch's kernels cannot serve a call, or None when they can."""
     if cell.fingerprint not in KERNELS:
         return f"no kernel of torch computes the equations of cell '{cell.name}'"
     if trace:
         return "torch's kernels do not hand out gates; a trace needs another backend"
-    if mask is not None:
+    if masked:
         return "torch's kernels have no dropout inside the recurrence"
     return None
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from unspool.engine.graph import Node
+from unspool.engine.kernels import Host
 from unspool.engine.schedule import Group, Program, Stage, axis_of
 from unspool.engine.vectors import FLOATS, Vectors
 
@@ -64,17 +65,16 @@ class Code:
     widest: int
 
 
-def generate(program: Program, dtype: str, lanes: int, registers: int, reverse: bool) -> Code:
+def generate(program: Program, dtype: str, host: Host, reverse: bool) -> Code:
     """Emit the code of a program.
 
     Args:
         program: stages.
         dtype: a key of `FLOATS`.
-        lanes: numbers in one of the host's vectors.
-        registers: how many vectors the host holds.
+        host: the processor, which decides the width and number of vectors.
         reverse: walk time backwards.
     """
-    return _Emitter(program, dtype, lanes, registers, reverse).run()
+    return _Emitter(program, dtype, host, reverse).run()
 
 
 def fold_of(stage: Stage) -> int:
@@ -83,12 +83,11 @@ def fold_of(stage: Stage) -> int:
 
 
 class _Emitter:
-    def __init__(
-        self, program: Program, dtype: str, lanes: int, registers: int, reverse: bool
-    ) -> None:
+    def __init__(self, program: Program, dtype: str, host: Host, reverse: bool) -> None:
         self.program, self.nodes = program, program.nodes
         self.form = FLOATS[dtype]
-        self.lanes, self.registers, self.reverse = lanes, registers, reverse
+        self.lanes, self.registers = host.lanes(self.form.bytes), host.registers
+        self.avx512, self.reverse = "+avx512f" in host.features, reverse
         self.module = ir.Module("unspool")
         self.pointer = self.form.type.as_pointer()
         self.micros: dict[tuple[int, int], ir.Function] = {}
@@ -109,7 +108,7 @@ class _Emitter:
         signature = ir.FunctionType(ir.VoidType(), [I64.as_pointer()])
         self.function = ir.Function(self.module, signature, "program")
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
-        self.v = Vectors(self.b, self.form, self.lanes)
+        self.v = Vectors(self.b, self.form, self.lanes, self.avx512)
         self.args = self.function.args[0]
         self._collect_slots()
         self._prologue()
@@ -376,10 +375,11 @@ class _Emitter:
                 known[index] = self._value(index, here, value, address, row)
             return known[index]
 
-        loaded = [leaf for leaf, _ in stage.carries]
-        for index in (*stage.nodes, *(node for _, node in (*stage.carries, *stage.learnt))):
+        # Everything is read before anything is written: memory may be shared.
+        ends = [node for _, node in (*stage.carries, *stage.learnt)]
+        summed = [self.nodes[index].args[0] for index in stage.sums]
+        for index in (*stage.nodes, *stage.stores, *ends, *summed):
             value(index)
-        del loaded
         for index in stage.stores:
             self._store(self._as_number(value(index)), *address(self.slot_of[Slot("store", index)]))
         for index in stage.sums:
@@ -556,7 +556,7 @@ class _Emitter:
         outer = self.function, self.b, self.v
         self.function = function
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
-        self.v = Vectors(self.b, self.form, self.lanes)
+        self.v = Vectors(self.b, self.form, self.lanes, self.avx512)
         self._emit_micro(wide, rows)
         self.function, self.b, self.v = outer
         return function

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,6 +21,7 @@ from unspool.shapes import mask_of
 
 BACKENDS = {
     "auto": "the fastest that can serve the call",
+    "llvm": "code generated for this processor, for any cell",
     "torch": "torch's own kernel, only where the equation is identical",
     "reference": "the readable loop, which defines the answer",
 }
@@ -77,7 +82,10 @@ def scan(
         >>> scan(CELLS["rnn"], weights, torch.zeros(2, 1, 1), (torch.zeros(1, 1),)).outputs.sum()
         tensor(0.)
     """
-    backend = choose_backend(cell, backend, trace, mask)
+    backend = choose_backend(cell, x, backend, trace, mask is not None)
+    if backend == "llvm":
+        options = {"lengths": lengths, "reverse": reverse, "mask": mask, "trace": trace}
+        return Scanned(*_fused().scan(cell, parameters, x, state, **options), backend)
     valid = None
     if lengths is not None:
         valid = mask_of(lengths, x.shape[0]).T
@@ -96,9 +104,16 @@ def scan(
 
 
 def choose_backend(
-    cell: Cell, name: str = "auto", trace: bool = False, mask: Tensor | None = None
+    cell: Cell, like: Tensor, name: str = "auto", trace: bool = False, masked: bool = False
 ) -> str:
     """The backend that will serve a call: the named one, or for "auto" the fastest that can.
+
+    Args:
+        cell: the equations.
+        like: a tensor of the call's device and dtype.
+        name: a key of `BACKENDS`.
+        trace: whether gates and states are wanted.
+        masked: whether there is dropout inside the recurrence.
 
     Raises:
         BackendError: if the named one cannot, with the reason.
@@ -107,10 +122,41 @@ def choose_backend(
     choose(name, BACKENDS, "backend")
     if name == "reference":
         return name
-    reason = library.refusal(cell, trace, mask)
-    if name == "torch" and reason is not None:
-        raise BackendError(f"backend 'torch': {reason}; use 'auto' or 'reference'.")
-    return "reference" if reason is not None else "torch"
+    refusals = {
+        "llvm": lambda: _no_llvm(like) or _fused().refusal(cell, like, masked),
+        "torch": lambda: library.refusal(cell, trace, masked),
+    }
+    if name != "auto":
+        reason = refusals[name]()
+        if reason is not None:
+            raise BackendError(f"backend '{name}': {reason}; use 'auto' or 'reference'.")
+        return name
+    return next((each for each, refuses in refusals.items() if refuses() is None), "reference")
+
+
+def _fused() -> ModuleType:
+    """The generated code's own module; it needs llvmlite, which may be missing."""
+    return importlib.import_module("unspool.engine.fused")
+
+
+@cache
+def _llvm_missing() -> str | None:
+    """Why code cannot be generated on this machine; said once where "auto" has to do without."""
+    try:
+        importlib.import_module("unspool.engine.kernels").host()
+    except (ImportError, OSError, BackendError) as error:
+        warnings.warn(
+            f"unspool: no fused code on this machine ({error}); the loop in PyTorch serves instead.",
+            stacklevel=2,
+        )
+        return str(error)
+    return None
+
+
+def _no_llvm(like: Tensor) -> str | None:
+    if like.device.type != "cpu":
+        return f"it runs on the CPU, the inputs are on {like.device}"
+    return _llvm_missing()
 
 
 def reversed_rows(

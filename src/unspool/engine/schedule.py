@@ -425,7 +425,7 @@ def _dense(graph: Graph) -> Graph:
 def _regrouped(graph: Graph) -> Graph:
     """Sums with what does not depend on a state first, so that it can be hoisted.
 
-        (W x + U h) + b   becomes   (W x + b) + U h
+    (W x + U h) + b   becomes   (W x + b) + U h
     """
     dynamic = depends_on_state(graph)
     uses = _uses(graph.nodes)

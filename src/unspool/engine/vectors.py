@@ -58,10 +58,14 @@ class Vectors:
         builder: where instructions go.
         form: the format.
         lanes: numbers in a vector.
+        avx512: whether the host has AVX-512F, whose scaling and reciprocal save instructions.
     """
 
-    def __init__(self, builder: ir.IRBuilder, form: Float, lanes: int) -> None:
+    def __init__(
+        self, builder: ir.IRBuilder, form: Float, lanes: int, avx512: bool = False
+    ) -> None:
         self.b, self.form, self.lanes = builder, form, lanes
+        self.avx512 = avx512 and form.name == "f32" and lanes == 16
         self.type = ir.VectorType(form.type, lanes)
         self.integers = ir.VectorType(form.integer, lanes)
 
@@ -93,7 +97,7 @@ class Vectors:
         return self.b.call(function, args)
 
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        """a * b + c, rounded once."""
+        """A * b + c, rounded once."""
         return self.intrinsic("fma", a, b, c)
 
     def polynomial(self, x: ir.Value, coefficients: Sequence[float]) -> ir.Value:
@@ -121,6 +125,8 @@ class Vectors:
         n = b.fsub(shifted, self.constant(form.shifter))
         r = self.fma(n, self.constant(-form.log2_high), x)
         r = self.fma(n, self.constant(-form.log2_low), r)
+        if self.avx512:
+            return self._scaled(self._exp_near_zero(r), n)
         exponent = b.sub(
             b.bitcast(shifted, self.integers),
             b.bitcast(self.constant(form.shifter), self.integers),
@@ -128,6 +134,32 @@ class Vectors:
         half = b.ashr(exponent, self.whole(1))
         small = self._exp_near_zero(r)
         return b.fmul(b.fmul(small, self._power(half)), self._power(b.sub(exponent, half)))
+
+    def _scaled(self, x: ir.Value, n: ir.Value) -> ir.Value:
+        """X * 2^n in one instruction."""
+        mask, whole = ir.Constant(ir.IntType(16), -1), ir.Constant(ir.IntType(32), CURRENT_ROUNDING)
+        return self._native("mask.scalef.ps.512", x, n, x, mask, whole)
+
+    def _native(self, name: str, *args: ir.Value) -> ir.Value:
+        """A call of an AVX-512 instruction."""
+        full = f"llvm.x86.avx512.{name}"
+        function = self.b.module.globals.get(full)
+        if function is None:
+            signature = ir.FunctionType(self.type, [arg.type for arg in args])
+            function = ir.Function(self.b.module, signature, full)
+        return self.b.call(function, args)
+
+    def reciprocal(self, d: ir.Value) -> ir.Value:
+        """1 / d for d of at least one, infinity included."""
+        one = self.constant(1.0)
+        if not self.avx512:
+            return self.b.fdiv(one, d)
+        mask = ir.Constant(ir.IntType(16), -1)
+        near = self._native("rcp14.ps.512", d, d, mask)
+        left = self.fma(self.b.fneg(d), near, one)
+        better = self.fma(near, left, near)
+        infinite = self.b.fcmp_ordered("==", d, self.constant(math.inf))
+        return self.b.select(infinite, self.constant(0.0), better)
 
     def _power(self, exponent: ir.Value) -> ir.Value:
         """2^exponent for exponents of normal numbers."""
@@ -147,8 +179,7 @@ class Vectors:
 
     def sigmoid(self, x: ir.Value) -> ir.Value:
         """1 / (1 + e^-x)."""
-        one = self.constant(1.0)
-        return self.b.fdiv(one, self.b.fadd(one, self.exp(self.b.fneg(x))))
+        return self.reciprocal(self.b.fadd(self.constant(1.0), self.exp(self.b.fneg(x))))
 
     def tanh(self, x: ir.Value) -> ir.Value:
         """Near zero a polynomial, so that small numbers keep every digit; beyond it 1 - 2 / (e^2|x| + 1)."""
@@ -158,10 +189,8 @@ class Vectors:
         sign = b.and_(bits, sign_bit)
         size = b.bitcast(b.and_(bits, b.not_(sign_bit)), self.type)
         big = self.exp(b.fadd(size, size))
-        far = b.fsub(
-            self.constant(1.0),
-            b.fdiv(self.constant(2.0), b.fadd(big, self.constant(1.0))),
-        )
+        share = self.reciprocal(b.fadd(big, self.constant(1.0)))
+        far = self.fma(self.constant(-2.0), share, self.constant(1.0))
         far = b.bitcast(b.or_(b.bitcast(far, self.integers), sign), self.type)
         square = b.fmul(x, x)
         if self.form.name == "f32":
@@ -208,6 +237,8 @@ def _rounded_to_float32(value: float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
+# Of the AVX-512 instructions: round as the processor is set to.
+CURRENT_ROUNDING = 4
 EXP_FLOAT32 = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2)
 EXP_FLOAT32 += (1.6666665459e-1, 5.0000001201e-1)
 EXP_FLOAT64_P = (1.26177193074810590878e-4, 3.02994407707441961300e-2, 9.99999999999999999910e-1)

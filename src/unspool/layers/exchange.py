@@ -231,12 +231,10 @@ def _other_gru(cell: Cell, array: np.ndarray, units: int) -> str:
 
 
 def _from_keras_weights(cell: Cell, gates: str, arrays: Sequence[np.ndarray]) -> Weights:
-    W, U = (
-        _reordered(torch.from_numpy(array.T.copy()), gates, to_keras=False) for array in arrays[:2]
-    )
+    W, U = (_reordered(torch.tensor(array.T), gates, to_keras=False) for array in arrays[:2])
     bias = torch.zeros(len(W), dtype=W.dtype)
     if len(arrays) > 2:
-        bias = torch.from_numpy(arrays[2].copy())
+        bias = torch.tensor(arrays[2])
     if len(cell.graph.families) == 3:
         return _named(cell, (W, U, _reordered(bias, gates, to_keras=False)))
     outer, inner = bias.expand(2, -1)

@@ -94,7 +94,6 @@ class Recurrent(nn.Module):
         self.named_backend = backend
         self.dropout = Dropout(dropout)
         self.recurrent_dropout = Dropout(recurrent_dropout)
-        choose_backend(self.cell, backend)
         self.weights = nn.ModuleDict()
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size * self.directions
@@ -111,6 +110,7 @@ class Recurrent(nn.Module):
             for _ in self.cell.states
             if learn_initial_state
         )
+        _ = self.backend  # refuses here what was named and cannot serve
 
     @property
     def directions(self) -> int:
@@ -120,7 +120,7 @@ class Recurrent(nn.Module):
     @property
     def backend(self) -> str:
         """Which backend a plain forward pass runs on."""
-        return choose_backend(self.cell, self.named_backend)
+        return choose_backend(self.cell, next(self.parameters()), self.named_backend)
 
     def start(self, batch: int) -> State:
         """The state before the first step, learnt or zero.

@@ -66,6 +66,11 @@ class LanguageModel(nn.Module):
         if settings.tie:
             self.head.weight = self.embedding.weight
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and the tokens should be."""
+        return self.head.bias.device
+
     def forward(
         self, tokens: Int64[Tensor, "B T"], state: tuple[Tensor, ...] | None = None
     ) -> tuple[Float[Tensor, "B T V"], State]:

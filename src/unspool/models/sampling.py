@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -38,12 +38,18 @@ class SamplingSettings:
             raise ConfigError(f"top-p: got {self.top_p}; wanted 0 < p ≤ 1.")
 
 
+@runtime_checkable
 class NextToken(Protocol):
-    """A model that reads tokens and scores the next."""
+    """A model that reads tokens and scores the next.
 
-    def __call__(
-        self, tokens: Tensor, state: tuple[Tensor, ...] | None
-    ) -> tuple[Tensor, State]:
+    Attributes:
+        device: where it wants its tokens.
+    """
+
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+
+    def __call__(self, tokens: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, State]:
         """Logits ``[B T V]`` and the state after the last token."""
         ...
 
@@ -70,7 +76,9 @@ def probabilities(
     if settings.temperature == 0.0:
         best = logits.argmax(-1, keepdim=True)
         return torch.zeros_like(logits).scatter(-1, best, 1.0)
-    weights = torch.softmax(logits.double() / settings.temperature, -1)
+    # The largest score is taken off first: divided by a tiny temperature it would be infinite.
+    scores = logits.double() - logits.max(-1, keepdim=True).values.double()
+    weights = torch.softmax(scores / settings.temperature, -1)
     ordered, order = weights.sort(descending=True, stable=True)
     rank = torch.arange(weights.shape[-1], device=weights.device)
     allowed = torch.ones_like(ordered, dtype=torch.bool)
@@ -96,14 +104,14 @@ def continuation(
         model: in evaluation mode.
         prompt: at least one token.
         settings: how each is drawn.
-        generator: what is drawn; the same seed gives the same tokens.
+        generator: what is drawn, on the CPU; the same seed gives the same tokens.
 
     Yields:
         Token ids.
     """
-    logits, state = model(torch.tensor([prompt]), None)
+    logits, state = model(torch.tensor([prompt], device=model.device), None)
     while True:
-        weights = probabilities(logits[0, -1], settings)
+        weights = probabilities(logits[0, -1].cpu(), settings)
         token = torch.multinomial(weights, 1, generator=generator)
         yield int(token)
-        logits, state = model(token[None], state)
+        logits, state = model(token[None].to(model.device), state)

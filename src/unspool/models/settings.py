@@ -48,7 +48,9 @@ class RecurrentSettings:
             if not 1 <= getattr(self, name) <= most
         ]
         if not 0 <= self.embedding <= 65536:
-            problems.append(f"model.embedding: got {self.embedding}; wanted 0 (as hidden) to 65536.")
+            problems.append(
+                f"model.embedding: got {self.embedding}; wanted 0 (as hidden) to 65536."
+            )
         for name in ("dropout", "recurrent_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 problems.append(f"model.{name}: got {getattr(self, name)}; wanted 0 ≤ share < 1.")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from unspool.data.settings import TextSettings
 from unspool.data.streams import NO_TARGET, Streams, Window, evaluation_windows
 from unspool.data.text import split_text
-from unspool.data.tokenizer import Tokenizer
+from unspool.data.tokenizer import Tokenizer, lowered
 from unspool.data.tokens import fit_tokenizer
 from unspool.engine.language import Cell
 from unspool.errors import DataError
@@ -51,13 +51,19 @@ class Corpus:
         return UNITS[self.tokenizer.kind]
 
 
-def read_corpus(text: str, settings: TextSettings, validation: str | None = None) -> Corpus:
+def read_corpus(
+    text: str,
+    settings: TextSettings,
+    validation: str | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> Corpus:
     """Split a text, learn its tokens on the training part, and encode both parts.
 
     Args:
         text: all of it; or the training part, where ``validation`` is given.
         settings: kind of tokens, share to train on, lower-casing.
         validation: a text of its own to validate on.
+        tokenizer: learnt before, for a run that goes on; None learns one.
 
     Raises:
         DataError: if a part is too short or cannot be encoded.
@@ -65,7 +71,7 @@ def read_corpus(text: str, settings: TextSettings, validation: str | None = None
     train = text
     if validation is None:
         train, validation = split_text(text, settings.split)
-    tokenizer = fit_tokenizer(train, settings)
+    tokenizer = tokenizer or fit_tokenizer(train, settings)
     warnings = []
     if tokenizer.kind == "char":
         validation, left_out = _without_unknown(tokenizer, validation)
@@ -86,14 +92,14 @@ def _without_unknown(tokenizer: Tokenizer, text: str) -> tuple[str, list[str]]:
     unknown = tokenizer.unknown(text)
     if not unknown:
         return text, []
-    lowered = text.lower() if tokenizer.lower else text
-    counts = Counter(lowered)
+    whole = lowered(text) if tokenizer.lower else text
+    counts = Counter(whole)
     total = sum(counts[character] for character in unknown)
-    kept = lowered.translate(dict.fromkeys(map(ord, unknown)))
+    kept = whole.translate(dict.fromkeys(map(ord, unknown)))
     shown = ", ".join(repr(character) for character in unknown[:8])
     more = ", …" if len(unknown) > 8 else ""
     return kept, [
-        f"{total} of {len(text)} characters of the validation part never occur in the training "
+        f"{total} of {len(whole)} characters of the validation part never occur in the training "
         f"part and were left out of it: {shown}{more}."
     ]
 
@@ -115,11 +121,10 @@ class Writing:
     def __init__(
         self, model: LanguageModel, corpus: Corpus, batch: int, length: int, seed: int
     ) -> None:
-        self.model: nn.Module = model
+        self.model = model
         self.corpus, self.seed = corpus, seed
-        device = next(model.parameters()).device
-        self.streams = Streams(corpus.train.to(device), batch, length, shift_seed=seed)
-        self.validation = corpus.validation.to(device)
+        self.streams = Streams(corpus.train.to(model.device), batch, length, shift_seed=seed)
+        self.validation = corpus.validation.to(model.device)
         if len(self.validation) < 2:
             raise DataError(
                 f"text: the validation part has {len(self.validation)} tokens; wanted at least 2: "
@@ -195,7 +200,7 @@ def stream_loss(model: nn.Module, tokens: Tensor, rows: int = 1) -> float:
 
 
 def write(
-    model: nn.Module,
+    model: LanguageModel,
     tokenizer: Tokenizer,
     length: int,
     prompt: str = "",
@@ -253,9 +258,7 @@ def verdict(name: str, loss: float, baselines: list[dict[str, Any]], unit: str) 
     """
     best = min(baselines, key=lambda baseline: baseline["loss"])
     if loss < best["loss"]:
-        return (
-            f"The {name} is best: {loss:.3f} nats/{unit}, the {best['name']} {best['loss']:.3f}."
-        )
+        return f"The {name} is best: {loss:.3f} nats/{unit}, the {best['name']} {best['loss']:.3f}."
     return (
         f"The {best['name']} is better: {best['loss']:.3f} against {loss:.3f} nats/{unit}. "
         f"Train longer, or use the {best['name']}."

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from unspool.layers.dropout import derived_seed, reseed
 from unspool.layers.state import State
 from unspool.training.checkpoint import Checkpoint, save_checkpoint
 from unspool.training.interruption import Interrupted, Request
-from unspool.training.optimisation import build_optimiser, clip, clip_values, learning_rate
+from unspool.training.optimisation import build_optimiser, learning_rate, limit_gradients
 from unspool.training.run import Run
 from unspool.training.settings import TrainSettings
 from unspool.training.truncation import carry, truncation_of
@@ -28,6 +29,7 @@ from unspool.training.truncation import carry, truncation_of
 Observer = Callable[[dict[str, Any]], None]
 
 
+@runtime_checkable
 class Batch(Protocol):
     """What the loop needs to know of a batch; a task's own type holds the rest.
 
@@ -47,15 +49,16 @@ class Batch(Protocol):
     @property
     def first(self) -> bool: ...  # noqa: D102
 
-    def rows(self, start: int, stop: int) -> Self:
+    def rows(self, start: int, stop: int) -> Batch:
         """Some of the sequences."""
         ...
 
-    def steps(self, start: int, stop: int) -> Self:
+    def steps(self, start: int, stop: int) -> Batch:
         """Some of the time steps."""
         ...
 
 
+@runtime_checkable
 class Work(Protocol):
     """What a task hands the loop.
 
@@ -128,6 +131,11 @@ class Loop:
         seed: of dropout and truncation.
         run: the record; None keeps none, for a trial of the speed.
         observers: called with every event.
+
+    Attributes:
+        optimiser: with its state.
+        progress: where training stands.
+        saved: the step of the newest checkpoint, or None.
     """
 
     def __init__(
@@ -143,6 +151,7 @@ class Loop:
         self.optimiser = build_optimiser(work.model, settings)
         self.truncation = truncation_of(settings)
         self.progress = Progress()
+        self.saved: int | None = None
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to where a checkpoint was written.
@@ -158,6 +167,7 @@ class Loop:
                 f"{checkpoint.folder}: the optimiser's state is of another model ({error})."
             ) from error
         self.progress = Progress.of(checkpoint)
+        self.saved = checkpoint.step
 
     def train(self, request: Request) -> None:
         """Run to the last step, or until patience ends.
@@ -169,7 +179,8 @@ class Loop:
         settings, progress = self.settings, self.progress
         while progress.step < settings.steps and not self.out_of_patience:
             if request.signal is not None:
-                self.save()
+                if self.saved != progress.step:
+                    self.save()
                 assert self.run is not None
                 raise Interrupted(request.signal, progress.step, self.run.folder)
             self.step()
@@ -197,9 +208,7 @@ class Loop:
         model.train()
         self.optimiser.zero_grad(set_to_none=True)
         loss, state = self.gradients(batch, None if batch.first else progress.state)
-        if settings.clip_value:
-            clip_values(model.parameters(), settings.clip_value)
-        before, after = clip(model.parameters(), settings.clip_norm or math.inf)
+        before, after = limit_gradients(model.parameters(), settings)
         if not math.isfinite(before):
             raise TrainingError(f"step {number + 1}: {self._first_bad_gradient()}{WAY_OUT}")
         self.optimiser.step()
@@ -223,7 +232,7 @@ class Loop:
             The loss per target, and the state after the batch.
 
         Raises:
-            TrainingError: if a loss is not finite, naming the rows.
+            TrainingError: if a loss is not finite, naming the weight or the rows.
         """
         number, settings = self.progress.step, self.settings
         generator = torch.Generator().manual_seed(derived_seed(self.seed, number, "truncation"))
@@ -240,12 +249,13 @@ class Loop:
                     total += self._backward(pending, batch.num_targets)
                 carried = carry(carried, segment.gradient)
                 piece = rows.steps(segment.start, segment.stop)
-                summed, carried = self.work.loss(piece, carried)
+                summed, following = self.work.loss(piece, carried)
                 if not math.isfinite(summed.item()):
+                    cause = self._first_bad_weight() or self._bad_rows(piece, carried, first)
                     raise TrainingError(
-                        f"step {number + 1}: the loss is {summed.item()} in "
-                        f"{self._bad_rows(piece, first)}{WAY_OUT}"
+                        f"step {number + 1}: the loss is {summed.item()}; {cause}{WAY_OUT}"
                     )
+                carried = following
                 pending.append(summed)
             total += self._backward(pending, batch.num_targets)
             states.append(None if carried is None else carried.detach())
@@ -258,10 +268,19 @@ class Loop:
         return loss.item()
 
     def evaluate(self) -> None:
-        """Look at the validation part, and at a sample."""
+        """Look at the validation part, and at a sample.
+
+        Raises:
+            TrainingError: if the loss is not finite.
+        """
         start = time.perf_counter()
         progress = self.progress
         loss = self.work.evaluate()
+        if not math.isfinite(loss):
+            cause = self._first_bad_weight() or "every weight is finite"
+            raise TrainingError(
+                f"step {progress.step}: the validation loss is {loss}; {cause}{WAY_OUT}"
+            )
         if loss < progress.best:
             progress.best, progress.best_step, progress.stale = loss, progress.step, 0
         else:
@@ -282,17 +301,21 @@ class Loop:
         progress = self.progress
         assert self.run is not None
         self.tell("checkpoint", step=progress.step)
-        stored = asdict(progress) | {"best": None if math.isinf(progress.best) else progress.best}
-        del stored["state"], stored["step"]
         save_checkpoint(
             self.run.folder,
             progress.step,
             model=self.work.model.state_dict(),
             optimiser=self.optimiser.state_dict(),
             state={str(i): value for i, value in enumerate(progress.state or ())},
-            progress={**stored, "events_length": self.run.sync_events()},
+            progress={
+                "best": None if math.isinf(progress.best) else progress.best,
+                "best_step": progress.best_step,
+                "stale": progress.stale,
+                "events_length": self.run.sync_events(),
+            },
             keep=self.settings.keep,
         )
+        self.saved = progress.step
 
     def tell(self, event: str, **values: Any) -> None:
         """Write an event to the record and hand it to the observers."""
@@ -307,15 +330,24 @@ class Loop:
                 return f"the gradient of '{name}' is not finite"
         return "the gradient's norm is too large for a number"
 
-    def _bad_rows(self, piece: Any, first: int) -> str:
+    def _first_bad_weight(self) -> str | None:
+        for name, parameter in self.work.model.named_parameters():
+            if not parameter.isfinite().all():
+                return f"the weight '{name}' is not finite"
+        return None
+
+    def _bad_rows(self, piece: Any, state: State | None, first: int) -> str:
         """Which rows of the batch the loss fails in, each tried alone."""
         bad = []
         with torch.no_grad():
             for row in range(piece.num_rows):
-                alone, _ = self.work.loss(piece.rows(row, row + 1), None)
+                own = None if state is None else State(value[row : row + 1] for value in state)
+                alone, _ = self.work.loss(piece.rows(row, row + 1), own)
                 if not math.isfinite(alone.item()):
                     bad.append(str(first + row))
-        return f"row {', '.join(bad)} of the batch" if bad else "the batch, in no row alone"
+        if not bad:
+            return "no row of the batch alone gives that"
+        return f"it comes from row {', '.join(bad)} of the batch"
 
 
 def load_weights(
@@ -352,7 +384,7 @@ def _kind(tensor: Tensor) -> str:
 def _parts(rows: int, parts: int) -> list[tuple[int, int]]:
     """``rows`` cut into at most ``parts`` runs of nearly equal length."""
     edges = [rows * part // parts for part in range(parts + 1)]
-    return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [(a, b) for a, b in pairwise(edges) if b > a]
 
 
 def _joined(states: list[State | None]) -> State | None:

@@ -53,8 +53,36 @@ def clip_values(parameters: Iterable[Tensor], limit: float) -> None:
     Args:
         parameters: tensors whose ``.grad`` may be None.
         limit: largest allowed magnitude, > 0.
+
+    Example:
+        >>> w = torch.zeros(2, requires_grad=True); w.grad = torch.tensor([3.0, -0.5])
+        >>> clip_values([w], limit=1.0); w.grad
+        tensor([ 1.0000, -0.5000])
     """
     nn.utils.clip_grad_value_(list(parameters), limit)
+
+
+def limit_gradients(parameters: Iterable[Tensor], settings: TrainSettings) -> tuple[float, float]:
+    """Clip as the settings say: each value, then the joint norm.
+
+    A norm that is not finite is returned without clipping anything, since a clipped infinity would
+    look like an ordinary gradient.
+
+    Args:
+        parameters: tensors whose ``.grad`` may be None.
+        settings: where ``clip_value`` or ``clip_norm`` is 0, that kind is left out.
+
+    Returns:
+        The norm before any clipping, and after all of it.
+    """
+    parameters = list(parameters)
+    before, after = clip(parameters, math.inf)
+    if not math.isfinite(before):
+        return before, after
+    if settings.clip_value:
+        clip_values(parameters, settings.clip_value)
+    _, after = clip(parameters, settings.clip_norm or math.inf)
+    return before, after
 
 
 def build_optimiser(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:

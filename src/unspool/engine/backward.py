@@ -1,0 +1,202 @@
+"""The way back through a fused scan: one program, then one product for every weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from unspool.engine.call import Call, found, run
+from unspool.engine.hoist import filled
+from unspool.engine.rows import places_before, sorted_rows, unsorted_rows
+
+
+def run_backward(
+    call: Call,
+    gradients: Sequence[Tensor | None],
+    shapes: Sequence[torch.Size],
+    split: Sequence[int],
+) -> list[Tensor | None]:
+    """Gradients of every tensor `_Core.forward` took, in its order."""
+    plan, program, rows = call.plan, call.plan.backward.program, call.rows
+    full = plan.schedule.gradient
+    width = plan.padded(call.units)
+    arriving = {"output": _packed_gradient(call, gradients[0], width)}
+    for name, given in zip(plan.core.states, gradients[1:], strict=False):
+        carried = torch.zeros(rows.batch, width, dtype=plan.dtype)
+        if given is not None:
+            carried[:, : call.units] = sorted_rows(given, rows)
+        arriving[name] = carried
+    memory, block = _backward_memory(call)
+    sums: dict[int, Tensor] = {}
+    slots: list[tuple[Tensor, bool, Tensor | None]] = []
+    for slot in plan.backward.code.slots:
+        node = program.nodes[slot.node]
+        if slot.kind == "store":
+            timed = slot.node in set(program.memory.values())
+            slots.append((memory[slot.node], timed, None))
+        elif slot.kind == "carry":
+            slots.append((arriving[node.name], False, None))
+        elif slot.kind == "learnt":
+            leaf = program.original[slot.node]
+            sums[leaf] = torch.zeros(call.threads, len(call.vectors[leaf]), dtype=plan.dtype)
+            slots.append((sums[leaf], False, None))
+        elif node.op == "adjoint":
+            slots.append((arriving[node.name], node.name == "output", None))
+        else:
+            slots.append(found(call, full.nodes, program.original[slot.node]))
+    run(call, plan.backward, slots)
+    matrices = _matrix_gradients(call, memory, block)
+    vectors = {leaf: total.sum(0) for leaf, total in sums.items()}
+    return _collected(call, memory, block, matrices, vectors, arriving, shapes, split)
+
+
+def _packed_gradient(call: Call, gradient: Tensor | None, width: int) -> Tensor:
+    """The gradient at the outputs in reading order, padded."""
+    rows = call.rows
+    if gradient is None:
+        return torch.zeros(rows.total, width, dtype=call.plan.dtype)
+    flat = gradient.reshape(rows.steps * rows.batch, call.units)
+    if rows.source is not None:
+        flat = flat.index_select(0, rows.source)
+    return filled(flat, width).contiguous()
+
+
+def _backward_memory(call: Call) -> tuple[dict[int, Tensor], Tensor | None]:
+    """Memory of the backward program; gradients of stacked streams lie side by side in one block."""
+    plan, program, rows = call.plan, call.plan.backward.program, call.rows
+    full = plan.schedule.gradient
+    memory: dict[int, Tensor] = {}
+    block = None
+    if plan.linear is not None:
+        width = plan.padded(call.units)
+        block = torch.empty(rows.total, width * len(plan.streams), dtype=plan.dtype)
+        for k, stream in enumerate(plan.streams):
+            place = program.memory[full.leaves[stream]]
+            memory.setdefault(place, block[:, k * width : (k + 1) * width])
+    wanted = set(program.memory.values())
+    for node in program.stored:
+        if node not in memory:
+            height = rows.total if node in wanted else rows.batch
+            memory[node] = torch.empty(height, call.width(node, program.nodes), dtype=plan.dtype)
+    return memory, block
+
+
+def _matrix_gradients(
+    call: Call, memory: Mapping[int, Tensor], block: Tensor | None
+) -> dict[int, Tensor]:
+    """DU for every recurrent matrix; gates that share operand and memory in one product."""
+    plan, program = call.plan, call.plan.backward.program
+    full = plan.schedule.gradient
+    found: dict[int, Tensor] = {}
+    by_operand: dict[int, list[tuple[int, Tensor]]] = {}
+    for outer in full.matrices:
+        adjoint = memory[program.memory[outer.adjoint]]
+        by_operand.setdefault(outer.operand, []).append((outer.parameter, adjoint))
+    for operand, pairs in by_operand.items():
+        depth = call.matrices[pairs[0][0]].shape[1]
+        for run in _side_by_side(pairs):
+            first = run[0][1]
+            wide = first.shape[1] * len(run)
+            adjoints = first.as_strided((first.shape[0], wide), (first.stride(0), 1))
+            total = _outer(call, adjoints, operand)[:, :depth]
+            for k, (parameter, _) in enumerate(run):
+                start = k * first.shape[1]
+                part = total[start : start + call.matrices[parameter].shape[0]]
+                found[parameter] = found[parameter] + part if parameter in found else part
+    return found
+
+
+def _side_by_side(pairs: list[tuple[int, Tensor]]) -> list[list[tuple[int, Tensor]]]:
+    """Runs of tensors that are neighbouring columns of one memory."""
+    runs: list[list[tuple[int, Tensor]]] = []
+    for parameter, tensor in sorted(pairs, key=lambda pair: pair[1].data_ptr()):
+        if runs:
+            before = runs[-1][-1][1]
+            end = before.data_ptr() + before.shape[1] * before.element_size()
+            if end == tensor.data_ptr() and before.stride(0) == tensor.stride(0) > before.shape[1]:
+                runs[-1].append((parameter, tensor))
+                continue
+        runs.append([(parameter, tensor)])
+    return runs
+
+
+def _outer(call: Call, adjoints: Tensor, operand: int) -> Tensor:
+    """Σ over entries of adjoint times operand; a state's operand is its value one step before."""
+    node = call.plan.core.nodes[operand]
+    if node.op != "state":
+        return adjoints.T @ call.memory[operand]
+    core, rows = call.plan.core, call.rows
+    after = call.memory[core.updated[core.states.index(node.name)]]
+    first = int(rows.offsets[1])
+    total = adjoints[:first].T @ call.start[operand][:first]
+    if rows.total > first:
+        if rows.order is None:
+            before = after[: rows.total - rows.batch]
+        else:
+            before = after.index_select(0, places_before(rows))
+        total.addmm_(adjoints[first:].T, before)
+    return total
+
+
+def _collected(
+    call: Call,
+    memory: Mapping[int, Tensor],
+    block: Tensor | None,
+    matrices: Mapping[int, Tensor],
+    vectors: Mapping[int, Tensor],
+    arriving: Mapping[str, Tensor],
+    shapes: Sequence[torch.Size],
+    split: Sequence[int],
+) -> list[Tensor | None]:
+    """The gradients in the order and shapes of the tensors they belong to."""
+    plan, program = call.plan, call.plan.backward.program
+    full = plan.schedule.gradient
+    by_name = {n.name: i for i, n in enumerate(plan.core.nodes) if n.op == "parameter"}
+    results: list[Tensor | None] = []
+    for family, shape in zip(plan.families.values(), shapes, strict=False):
+        parts = []
+        for gate in family.gates:
+            index = by_name.get(f"{family.name}.{gate}" if gate else family.name)
+            parts.append(None if index is None else matrices.get(index, vectors.get(index)))
+        results.append(_stacked(parts, shape, len(family.gates), plan.dtype))
+    for number in range(split[1]):
+        leaf = by_name.get(f"p{number}")
+        total = None if leaf is None else vectors.get(leaf)
+        size = shapes[split[0] + number]
+        results.append(None if total is None else total[: size[0]].reshape(size))
+    for name in plan.core.states:
+        results.append(unsorted_rows(arriving[name], call.rows)[:, : call.units])
+    if block is not None:
+        width = plan.padded(call.units)
+        for k, stream in enumerate(plan.streams):
+            made = memory[program.memory[full.leaves[stream]]]
+            column = block[:, k * width : (k + 1) * width]
+            if made.data_ptr() != column.data_ptr():
+                column.copy_(made)
+        results.append(block)
+    else:
+        for stream in plan.streams:
+            leaf = full.leaves.get(stream)
+            results.append(None if leaf is None else memory[program.memory[leaf]])
+    return results
+
+
+def _stacked(
+    parts: list[Tensor | None], shape: torch.Size, gates: int, dtype: torch.dtype
+) -> Tensor | None:
+    """A family's gradient from its gates'; blocks are cut out of the dense ones."""
+    if all(part is None for part in parts):
+        return None
+    whole = torch.zeros(shape, dtype=dtype)
+    for target, part in zip(whole.chunk(gates), parts, strict=True):
+        if part is None:
+            continue
+        if len(shape) == 3:
+            size = shape[1]
+            for n, square in enumerate(target):
+                square.copy_(part[n * size : (n + 1) * size, n * size : (n + 1) * size])
+        else:
+            target.copy_(part[: target.shape[0]])
+    return whole

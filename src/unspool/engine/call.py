@@ -1,0 +1,133 @@
+"""One call of a compiled program: its memory, its packed weights, its argument array."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unspool.engine.hoist import filled_axis
+from unspool.engine.llvm import HEADER, WORDS
+from unspool.engine.plan import Plan, Side
+from unspool.engine.rows import Rows, shares
+from unspool.engine.schedule import axis_of
+
+
+@dataclass(slots=True)
+class Call:
+    """One scan: sizes, and the memory behind every node of the core.
+
+    Attributes:
+        memory: by node of the joint list; time-indexed ones are ``[N, width]``.
+        start: state before the first step, sorted and padded, by state node.
+        matrices: recurrent matrices by parameter node, unpadded.
+        vectors: vector parameters by node, padded.
+    """
+
+    plan: Plan
+    rows: Rows
+    units: int
+    features: int
+    threads: int
+    memory: dict[int, Tensor] = field(default_factory=dict)
+    start: dict[int, Tensor] = field(default_factory=dict)
+    matrices: dict[int, Tensor] = field(default_factory=dict)
+    vectors: dict[int, Tensor] = field(default_factory=dict)
+    mask: Tensor | None = None
+
+    def width(self, node: int, nodes: Sequence[Any]) -> int:
+        """Padded width of a node's rows."""
+        axis = axis_of(nodes[node])
+        if axis == "1":
+            return 1
+        return self.plan.padded(self.units if axis == "H" else self.features)
+
+
+def run_forward(call: Call, training: bool) -> None:
+    """Fill the memory of every node the caller or the backward pass will read."""
+    plan, program = call.plan, call.plan.forward.program
+    core = plan.core
+    always = {program.memory[index] for index in (*core.updated, core.output)}
+    wanted = set(program.memory.values())
+    memory: dict[int, Tensor] = {}
+    timed: dict[int, bool] = {}
+    for node in program.stored:
+        timed[node] = node in always or (training and node in wanted)
+        height = call.rows.total if timed[node] else call.rows.batch
+        memory[node] = torch.empty(height, call.width(node, program.nodes), dtype=plan.dtype)
+    for index, node in program.memory.items():
+        call.memory[index] = memory[node]
+    slots: list[tuple[Tensor, bool, Tensor | None]] = []
+    for slot in plan.forward.code.slots:
+        if slot.kind == "store":
+            slots.append((memory[slot.node], timed[slot.node], None))
+        else:
+            slots.append(found(call, core.nodes, program.original[slot.node]))
+    run(call, plan.forward, slots)
+
+
+def found(call: Call, nodes: Sequence[Any], index: int) -> tuple[Tensor, bool, Tensor | None]:
+    """Memory of a leaf or of what the forward pass stored: tensor, whether time moves it, start."""
+    core = call.plan.core
+    match nodes[index].op:
+        case "parameter":
+            return call.vectors[index], False, None
+        case "state":
+            after = core.updated[core.states.index(nodes[index].name)]
+            return call.memory[after], True, call.start[index]
+        case "sequence":
+            assert call.mask is not None
+            return call.mask, False, None
+    return call.memory[index], True, None
+
+
+def run(call: Call, side: Side, slots: Sequence[tuple[Tensor, bool, Tensor | None]]) -> None:
+    """Fill the argument array and call the program."""
+    plan, rows, code = call.plan, call.rows, side.code
+    split = shares(rows, call.threads)
+    most = int(split.diff().max())
+    numbers = code.widest * plan.lanes + most * (code.num_sums * plan.lanes + code.num_scalars)
+    size = -(-numbers * plan.dtype.itemsize // 64) * 64 + 64
+    scratch = torch.empty(size * call.threads, dtype=torch.uint8)
+    counter = ctypes.c_int64(0)
+    H, D = call.units, call.features
+    words = [
+        ctypes.addressof(counter), call.threads, rows.steps, rows.offsets.data_ptr(),
+        split.data_ptr(), H, plan.padded(H), D, plan.padded(D), scratch.data_ptr(), size, most,
+    ]  # fmt: skip
+    assert len(words) == HEADER
+    for tensor, timed, start in slots:
+        stride = tensor.stride(0) if tensor.dim() == 2 else 0
+        begin = (start.data_ptr(), start.stride(0)) if start is not None else (0, 0)
+        words += [tensor.data_ptr(), stride, int(timed), *begin]
+    assert len(words) == HEADER + WORDS * len(slots)
+    packed = [pack for group in pack(call, side) for pack in group]
+    words += [pack.data_ptr() for pack in packed]
+    array = (ctypes.c_int64 * len(words))(*words)
+    side.kernel(ctypes.addressof(array), call.threads)
+
+
+def pack(call: Call, side: Side) -> list[list[Tensor]]:
+    """Weights in the order the products read them: panel, input, sum, lane."""
+    plan = call.plan
+    original = side.program.original
+    packs = []
+    for group, fold in zip(side.code.groups, side.code.fold, strict=True):
+        terms = []
+        for term in range(len(group.terms[0])):
+            parts = []
+            for sums in group.terms:
+                matrix, _, transposed = sums[term]
+                weights = call.matrices[original[matrix]]
+                weights = weights.T if transposed else weights
+                units, depth = weights.shape
+                weights = filled_axis(weights, plan.padded(units), 0)
+                panels = weights.reshape(-1, fold, plan.lanes, depth)
+                parts.append(panels.permute(0, 3, 1, 2))  # [P K fold L]
+            terms.append(torch.stack(parts, 2).contiguous())  # [P K sums fold L]
+        packs.append(terms)
+    return packs

@@ -1,0 +1,104 @@
+"""Which rows a fused scan reads at which step: the longest first, and no padding at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Which rows are read at which step, longest first, without any padding.
+
+    Attributes:
+        steps, batch, total: T, B, and how many (step, row) pairs there are.
+        offsets: int64 ``[T + 1]``; step t is entries ``offsets[t]`` to ``offsets[t + 1]``.
+        order: the rows by falling length; None when they stand as they are.
+        source: for each entry its place in the flattened ``[T·B]`` input; None for the identity.
+        last: for each sorted row its last entry.
+    """
+
+    steps: int
+    batch: int
+    total: int
+    offsets: Int64[Tensor, " T1"]
+    order: Int64[Tensor, " B"] | None
+    source: Int64[Tensor, " N"] | None
+    last: Int64[Tensor, " B"]
+
+
+def arrange_rows(
+    steps: int, batch: int, lengths: Int64[Tensor, " B"] | None, reverse: bool
+) -> Rows:
+    """The order a scan reads in.
+
+    Args:
+        steps: T.
+        batch: B.
+        lengths: of the rows; None when all are full.
+        reverse: each row from its last step to its first.
+    """
+    if lengths is None or bool((lengths == steps).all()):
+        source = None
+        if reverse:
+            source = torch.arange(steps * batch).view(steps, batch).flip(0).flatten()
+        offsets = torch.arange(steps + 1) * batch
+        last = torch.arange(batch) + (steps - 1) * batch
+        return Rows(steps, batch, steps * batch, offsets, None, source, last)
+    order = torch.argsort(lengths, descending=True, stable=True)
+    falling = lengths[order]
+    t = torch.arange(steps)[:, None]
+    active = t < falling  # [T B]
+    counts = active.sum(1)
+    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    time = falling - 1 - t if reverse else t.expand(steps, batch)
+    source = (time * batch + order)[active]
+    last = offsets[falling - 1] + torch.arange(batch)
+    return Rows(steps, batch, int(offsets[-1]), offsets, order, source, last)
+
+
+class Pack(torch.autograd.Function):
+    """Rows gathered in reading order; every source row is taken at most once."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, source: Tensor) -> Tensor:
+        ctx.source, ctx.shape = source, rows.shape
+        return rows.index_select(0, source)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0].new_zeros(ctx.shape).index_copy_(0, ctx.source, gradients[0]), None
+
+
+def sorted_rows(value: Tensor, rows: Rows) -> Tensor:
+    return value if rows.order is None else value.index_select(0, rows.order)
+
+
+def unsorted_rows(value: Tensor, rows: Rows) -> Tensor:
+    if rows.order is None:
+        return value
+    return torch.empty_like(value).index_copy_(0, rows.order, value)
+
+
+def places_before(rows: Rows) -> Int64[Tensor, " M"]:
+    """For every entry after the first step the entry of its row one step earlier."""
+    counts = rows.offsets.diff()
+    shift = counts[:-1].repeat_interleave(counts[1:])
+    return torch.arange(int(rows.offsets[1]), rows.total) - shift
+
+
+def shares(rows: Rows, threads: int) -> Int64[Tensor, " N1"]:
+    """Borders between the threads' runs of rows: equal numbers of steps, not of rows."""
+    if rows.order is None:
+        return torch.arange(threads + 1) * rows.batch // threads
+    counts = rows.offsets.diff()
+    lengths = (counts[:, None] > torch.arange(rows.batch)).sum(0)
+    done = lengths.cumsum(0)
+    targets = torch.arange(1, threads) * rows.total // threads
+    inner = torch.searchsorted(done, targets) + 1
+    ends = torch.cat([torch.zeros(1, dtype=torch.int64), inner, torch.tensor([rows.batch])])
+    return ends.clamp(max=rows.batch)
