@@ -1,50 +1,46 @@
-# make demo, make test; `make help` lists the rest. Everything is installed into .venv and nowhere else.
-#   PYTHON=python3.13    which Python makes .venv, at the first call
-#   WORKERS=2            processes that share the tests; as many as there are cores if left out
+# `make demo` and `make test`; `make help` lists the rest. Everything is installed into .venv.
+#   make PYTHON=python3.13 demo     the Python that .venv is made with
+#   make WORKERS=2 test             processes that share the tests; as many as cores if left out
+
 PYTHON ?= python3
 WORKERS ?= auto
 
 BIN := .venv/bin
-# Scripts in an environment hold its path, so a checkout that was moved or copied installs anew.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS)
+# The scripts of an environment hold its path: in a checkout that was moved they are made anew.
 PLACE := $(firstword $(shell pwd | cksum))
 INSTALLED := .venv/installed-$(PLACE)
 EQUIPPED := .venv/equipped-$(PLACE)
-PIP := $(BIN)/python -m pip --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS)
+MOVED := $(filter-out $(INSTALLED),$(wildcard .venv/installed-*))
 
 .PHONY: help demo test test-long bench clean
 
-help: ## what can be made
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1@/p' $(firstword $(MAKEFILE_LIST)) | \
-	  awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.* ## /make \1@/p' Makefile | awk -F@ '{ printf "%-15s %s\n", $$1, $$2 }'
 
 demo: $(INSTALLED) ## install, then train a small LSTM on English for a minute
 	@$(BIN)/unspool demo
 
-test: $(EQUIPPED) ## install what the tests need, then run all that take seconds
+test: $(EQUIPPED) ## install what the tests need, then run all of them that take seconds
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(PYTEST) -m "not long"
 
-test-long: $(EQUIPPED) ## the tests that take minutes
+test-long: $(EQUIPPED) ## run the tests that take minutes
 	$(PYTEST) -m long
 
-bench: $(INSTALLED) ## speed beside its peers, on this machine
+bench: $(INSTALLED) ## measure speed beside the peers, on this machine
 	@$(BIN)/unspool bench
 
-clean: ## remove the environment and the caches; runs/ stays
+clean: ## remove .venv and every cache; runs/ stays
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
-	find src tests examples docs -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests docs examples bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv:
-	@$(PYTHON) -c 'import sys; v = "%d.%d.%d" % sys.version_info[:3]; sys.exit(sys.version_info < (3, 11) \
-	  and "Unspool needs Python 3.11 or newer; $(PYTHON) is " + v + ". Try: make PYTHON=python3.12")' || \
-	  { command -v $(PYTHON) >/dev/null || echo "Name a Python, 3.11 or newer: make PYTHON=..." >&2; false; }
-	$(PYTHON) -m venv .venv.new
-	rm -rf .venv && mv .venv.new .venv
-
-$(INSTALLED): pyproject.toml | .venv
-	$(PYTHON) -m venv .venv
+$(INSTALLED): pyproject.toml
+	$(if $(MOVED),rm -rf .venv)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null 2>&1 || { \
+	  $(PYTHON) -c "$$REFUSE_OLD" $(PYTHON) && echo "Making .venv" && $(PYTHON) -m venv --clear .venv; }
 	$(PIP) install --editable .
 	@touch $@
 
@@ -52,3 +48,13 @@ $(EQUIPPED): $(INSTALLED)
 	$(PIP) install --quiet --upgrade "pip>=25.1"
 	$(PIP) install --quiet --group dev
 	@touch $@
+
+define REFUSE_OLD
+import sys
+if sys.version_info < (3, 11):
+    sys.exit(
+        "Unspool needs Python 3.11 or newer, and %s is %d.%d. Name a newer one: "
+        "make PYTHON=python3.12 demo" % (sys.argv[1], sys.version_info[0], sys.version_info[1])
+    )
+endef
+export REFUSE_OLD

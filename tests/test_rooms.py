@@ -12,8 +12,8 @@ PACKAGE = ROOT / "src" / "unspool"
 # Each room imports only itself and what stands before it.
 ROOMS = [
     "errors", "shapes", "devices", "engine", "cells", "layers", "data", "models", "tasks",
-    "training", "config", "record", "predictor", "jobs", "inspection", "export", "serving", "studio", "lab",
-    "display", "usage", "flags", "cli",
+    "training", "config", "record", "predictor", "jobs", "inspection", "export", "serving",
+    "studio", "lab", "display", "usage", "flags", "cli",
 ]  # fmt: skip
 APART = {
     "layers": {"data"},

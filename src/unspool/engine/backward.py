@@ -64,7 +64,7 @@ def _packed_gradient(call: Call, gradient: Tensor | None, width: int) -> Tensor:
 
 
 def _backward_memory(call: Call) -> tuple[dict[int, Tensor], Tensor | None]:
-    """Memory of the backward program; gradients of stacked streams lie side by side in one block."""
+    """Memory of the backward program; gradients of stacked streams side by side in one block."""
     plan, program, rows = call.plan, call.plan.backward.program, call.rows
     full = plan.schedule.gradient
     memory: dict[int, Tensor] = {}
@@ -96,12 +96,12 @@ def _matrix_gradients(
         by_operand.setdefault(outer.operand, []).append((outer.parameter, adjoint))
     for operand, pairs in by_operand.items():
         depth = call.matrices[pairs[0][0]].shape[1]
-        for run in _side_by_side(pairs):
-            first = run[0][1]
-            wide = first.shape[1] * len(run)
+        for side_by_side in _side_by_side(pairs):
+            first = side_by_side[0][1]
+            wide = first.shape[1] * len(side_by_side)
             adjoints = first.as_strided((first.shape[0], wide), (first.stride(0), 1))
             total = _outer(call, adjoints, operand)[:, :depth]
-            for k, (parameter, _) in enumerate(run):
+            for k, (parameter, _) in enumerate(side_by_side):
                 start = k * first.shape[1]
                 part = total[start : start + call.matrices[parameter].shape[0]]
                 found[parameter] = found[parameter] + part if parameter in found else part

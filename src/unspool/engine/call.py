@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from unspool.engine.hoist import filled_axis
 from unspool.engine.llvm import HEADER, WORDS
 from unspool.engine.plan import Plan, Side
 from unspool.engine.rows import Rows, shares
-from unspool.engine.schedule import axis_of
+from unspool.engine.stages import axis_of
 
 
 @dataclass(slots=True)
@@ -87,47 +87,67 @@ def found(call: Call, nodes: Sequence[Any], index: int) -> tuple[Tensor, bool, T
 
 def run(call: Call, side: Side, slots: Sequence[tuple[Tensor, bool, Tensor | None]]) -> None:
     """Fill the argument array and call the program."""
-    plan, rows, code = call.plan, call.rows, side.code
-    split = shares(rows, call.threads)
-    most = int(split.diff().max())
-    numbers = code.widest * plan.lanes + most * (code.num_sums * plan.lanes + code.num_scalars)
-    size = -(-numbers * plan.dtype.itemsize // 64) * 64 + 64
-    scratch = torch.empty(size * call.threads, dtype=torch.uint8)
-    counter = ctypes.c_int64(0)
-    H, D = call.units, call.features
-    words = [
-        ctypes.addressof(counter), call.threads, rows.steps, rows.offsets.data_ptr(),
-        split.data_ptr(), H, plan.padded(H), D, plan.padded(D), scratch.data_ptr(), size, most,
-    ]  # fmt: skip
-    assert len(words) == HEADER
-    for tensor, timed, start in slots:
-        stride = tensor.stride(0) if tensor.dim() == 2 else 0
-        begin = (start.data_ptr(), start.stride(0)) if start is not None else (0, 0)
-        words += [tensor.data_ptr(), stride, int(timed), *begin]
-    assert len(words) == HEADER + WORDS * len(slots)
-    packed = [pack for group in pack(call, side) for pack in group]
-    words += [pack.data_ptr() for pack in packed]
-    array = (ctypes.c_int64 * len(words))(*words)
-    side.kernel(ctypes.addressof(array), call.threads)
+    packed = pack(side, call.matrices)
+    arguments = Arguments(side, call, slots, packed)
+    side.kernel(arguments.address, call.threads)
 
 
-def pack(call: Call, side: Side) -> list[list[Tensor]]:
-    """Weights in the order the products read them: panel, input, sum, lane."""
-    plan = call.plan
-    original = side.program.original
-    packs = []
+class Arguments:
+    """The array of words a program reads, and everything it points to."""
+
+    def __init__(
+        self,
+        side: Side,
+        call: Call,
+        slots: Sequence[tuple[Tensor, bool, Tensor | None]],
+        packed: Sequence[Tensor],
+    ) -> None:
+        plan, rows, code = call.plan, call.rows, side.code
+        split = shares(rows, call.threads)
+        most = int(split.diff().max())
+        numbers = code.widest * plan.lanes + most * (code.num_sums * plan.lanes + code.num_scalars)
+        size = -(-numbers * plan.dtype.itemsize // 64) * 64 + 64
+        scratch = torch.empty(size * call.threads, dtype=torch.uint8)
+        self.counter = ctypes.c_int64(0)
+        H, D = call.units, call.features
+        words = [
+            ctypes.addressof(self.counter), call.threads, rows.steps, rows.offsets.data_ptr(),
+            split.data_ptr(), H, plan.padded(H), D, plan.padded(D), scratch.data_ptr(), size, most,
+        ]  # fmt: skip
+        assert len(words) == HEADER
+        for tensor, timed, start in slots:
+            stride = tensor.stride(0) if tensor.dim() == 2 else 0
+            begin = (start.data_ptr(), start.stride(0)) if start is not None else (0, 0)
+            words += [tensor.data_ptr(), stride, int(timed), *begin]
+        assert len(words) == HEADER + WORDS * len(slots)
+        words += [each.data_ptr() for each in packed]
+        self.words = (ctypes.c_int64 * len(words))(*words)
+        self.address = ctypes.addressof(self.words)
+        self._alive = (rows, split, scratch, slots, packed)
+
+
+def pack(side: Side, matrices: Mapping[int, Tensor]) -> list[Tensor]:
+    """Weights in the order the products read them: panel, input, sum, lane.
+
+    Args:
+        side: whose groups are packed.
+        matrices: by the caller's number of their node, unpadded.
+
+    Returns:
+        One array for every term of every group.
+    """
+    plan, original = side.plan, side.program.original
+    packs: list[Tensor] = []
     for group, fold in zip(side.code.groups, side.code.fold, strict=True):
-        terms = []
         for term in range(len(group.terms[0])):
             parts = []
             for sums in group.terms:
                 matrix, _, transposed = sums[term]
-                weights = call.matrices[original[matrix]]
+                weights = matrices[original[matrix]]
                 weights = weights.T if transposed else weights
                 units, depth = weights.shape
                 weights = filled_axis(weights, plan.padded(units), 0)
                 panels = weights.reshape(-1, fold, plan.lanes, depth)
                 parts.append(panels.permute(0, 3, 1, 2))  # [P K fold L]
-            terms.append(torch.stack(parts, 2).contiguous())  # [P K sums fold L]
-        packs.append(terms)
+            packs.append(torch.stack(parts, 2).contiguous())  # [P K sums fold L]
     return packs

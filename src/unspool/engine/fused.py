@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unspool.engine.backward import run_backward
 from unspool.engine.call import Call, run_forward
-from unspool.engine.hoist import filled, hoist, single_parameters
+from unspool.engine.hoist import filled, hoist, parameter_nodes, single_parameters
 from unspool.engine.language import Cell
 from unspool.engine.plan import Plan, plan_of, refusal
 from unspool.engine.rows import Pack, Rows, arrange_rows, sorted_rows, unsorted_rows
@@ -99,6 +99,8 @@ class _Core(torch.autograd.Function):
             traces = [unpacked(call, call.memory[memory[index]], copy=True) for index in wanted]
             ctx.mark_non_differentiable(*traces)
         if training:
+            ctx.save_for_backward(*tensors)
+            ctx.memory_versions = [(m, m._version) for m in call.memory.values()]
             ctx.call, ctx.split = call, split
             ctx.shapes = [tensor.shape for tensor in tensors]
             ctx.num_traces = len(traces)
@@ -108,6 +110,12 @@ class _Core(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         call: Call = ctx.call
+        _ = ctx.saved_tensors  # notices parameters that were changed in place
+        if any(memory._version != version for memory, version in ctx.memory_versions):
+            raise RuntimeError(
+                "unspool.scan: outputs needed for the gradient were modified by an in-place "
+                "operation; work on a copy, such as outputs.clone()."
+            )
         results = run_backward(call, gradients, ctx.shapes, ctx.split)
         return (None,) * 7 + tuple(results)
 
@@ -129,19 +137,9 @@ def _state_node(plan: Plan, name: str) -> int | None:
 
 def _place_parameters(call: Call, families: Sequence[Tensor], prepared: Sequence[Tensor]) -> None:
     plan = call.plan
-    stacked = dict(zip(plan.families, families, strict=True))
-    single = single_parameters(plan, stacked)
-    for index, node in enumerate(plan.core.nodes):
-        if node.op != "parameter":
-            continue
-        if node.name in single:
-            tensor = single[node.name]
-        else:
-            tensor = prepared[int(node.name[1:])]
-        if tensor.dim() == 2:
-            call.matrices[index] = tensor
-        else:
-            call.vectors[index] = filled(tensor, plan.padded(tensor.shape[0])).contiguous()
+    values = single_parameters(plan, dict(zip(plan.families, families, strict=True)))
+    values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
+    call.matrices, call.vectors = parameter_nodes(plan, plan.core.nodes, values)
 
 
 def _place_streams(call: Call, streams: Sequence[Tensor]) -> None:

@@ -1,8 +1,8 @@
 """Reverse mode on a lowered step: the gradient is a graph in the same language.
 
 `lower` first writes softmax and layer_norm as sums over a row, so that one rule an operation is
-enough. `gradient` then walks the step backwards. Rules are written in terms of *outputs* (s(1-s) for
-a sigmoid, 1-t*t for a tanh), so that only what the forward pass computed anyway has to be kept.
+enough. `gradient` then walks the step backwards. Rules are written in terms of *outputs*, s(1-s)
+for a sigmoid and 1-t*t for a tanh, so that only what the forward pass computed anyway is kept.
 """
 
 from __future__ import annotations

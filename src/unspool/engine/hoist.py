@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from unspool.engine.graph import resolve
+from unspool.engine.graph import Node, resolve
 from unspool.engine.plan import Plan
 from unspool.engine.reference import TORCH, dense_blocks, unstack
 
@@ -82,12 +82,29 @@ def single_parameters(plan: Plan, parameters: Mapping[str, Tensor]) -> dict[str,
     return {name: dense_blocks(t) if t.dim() == 3 else t for name, t in single.items()}
 
 
+def parameter_nodes(
+    plan: Plan, nodes: Sequence[Node], values: Mapping[str, Tensor]
+) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """Matrices, unpadded, and vectors, padded, by the node that stands for them."""
+    matrices: dict[int, Tensor] = {}
+    vectors: dict[int, Tensor] = {}
+    for index, node in enumerate(nodes):
+        if node.op == "parameter":
+            value = values[node.name]
+            if value.dim() == 2:
+                matrices[index] = value
+            else:
+                vectors[index] = filled(value, plan.padded(len(value))).contiguous()
+    return matrices, vectors
+
+
 def filled(x: Tensor, width: int) -> Tensor:
     """Rows filled up with zeros to a width."""
     return x if x.shape[-1] == width else torch.nn.functional.pad(x, (0, width - x.shape[-1]))
 
 
 def filled_axis(x: Tensor, size: int, axis: int) -> Tensor:
+    """Any axis filled up with zeros to a size."""
     if x.shape[axis] == size:
         return x
     shape = list(x.shape)

@@ -80,7 +80,7 @@ class Kernel:
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(self.object))
         self._engine.finalize_object()
         self.address = self._engine.get_function_address("program")
-        self._call = _PROTOTYPE(self.address)
+        self.call = _PROTOTYPE(self.address)
 
     def __call__(self, arguments: int, threads: int) -> None:
         """Run it.
@@ -90,7 +90,7 @@ class Kernel:
             threads: shards of rows; each is one call, on threads of its own where that can be.
         """
         if threads == 1:
-            self._call(arguments)
+            self.call(arguments)
         else:
             _parallel()(self.address, arguments, threads)
 

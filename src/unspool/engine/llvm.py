@@ -18,7 +18,7 @@ from llvmlite import ir
 
 from unspool.engine.graph import Node
 from unspool.engine.kernels import Host
-from unspool.engine.schedule import Group, Program, Stage, axis_of
+from unspool.engine.stages import Group, Program, Stage, axis_of
 from unspool.engine.vectors import FLOATS, Vectors
 
 I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)

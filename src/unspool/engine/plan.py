@@ -12,7 +12,8 @@ from unspool.engine import kernels
 from unspool.engine.graph import Graph, mask_recurrent_products
 from unspool.engine.language import Cell
 from unspool.engine.llvm import Code, generate
-from unspool.engine.schedule import Program, Schedule, schedule
+from unspool.engine.schedule import Schedule, schedule
+from unspool.engine.stages import Program
 from unspool.errors import BackendError
 
 
@@ -32,8 +33,7 @@ class Plan:
         self.families = graph.families
         self.schedule: Schedule = schedule(graph)
         self.core: Graph = self.schedule.split.core
-        host = kernels.host()
-        self.lanes = host.lanes(dtype.itemsize)
+        self.lanes = kernels.host().lanes(dtype.itemsize)
         self.streams = [i for i, n in enumerate(self.core.nodes) if n.op == "input"]
         self.linear = linear_streams(self)
 
@@ -47,6 +47,11 @@ class Plan:
         """The gradient's program; compiled when first needed."""
         return Side(self, self.schedule.backward, reverse=True)
 
+    @cached_property
+    def step(self) -> Side:
+        """One step with nothing hoisted, for streaming: the products with x are in it too."""
+        return Side(self, self.schedule.step, reverse=False)
+
     def padded(self, width: int) -> int:
         """A width filled up to whole panels."""
         panel = 2 * self.lanes
@@ -58,7 +63,7 @@ class Side:
 
     def __init__(self, plan: Plan, program: Program, reverse: bool) -> None:
         name = str(plan.dtype).removeprefix("torch.")
-        self.program = program
+        self.plan, self.program = plan, program
         self.code: Code = generate(program, name, kernels.host(), reverse)
         self.kernel = kernels.kernel(self.code.text)
 

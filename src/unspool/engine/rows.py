@@ -66,19 +66,23 @@ class Pack(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, source: Tensor) -> Tensor:
+        """``rows[source]``."""
         ctx.source, ctx.shape = source, rows.shape
         return rows.index_select(0, source)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Every gradient back to the one row it came from."""
         return gradients[0].new_zeros(ctx.shape).index_copy_(0, ctx.source, gradients[0]), None
 
 
 def sorted_rows(value: Tensor, rows: Rows) -> Tensor:
+    """One entry a sequence, in the order a scan keeps them."""
     return value if rows.order is None else value.index_select(0, rows.order)
 
 
 def unsorted_rows(value: Tensor, rows: Rows) -> Tensor:
+    """The inverse of `sorted_rows`."""
     if rows.order is None:
         return value
     return torch.empty_like(value).index_copy_(0, rows.order, value)

@@ -1,0 +1,509 @@
+"""Stopping in every way there is, and going on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import faults
+import pytest
+import torch
+from trainings import Child, measured, small_settings, small_text, trace
+
+from unspool import jobs
+from unspool.cells import CELLS
+from unspool.errors import DataError, RunError, TrainingError
+from unspool.tasks import write
+from unspool.tasks.write import Writing, build_model, read_corpus
+from unspool.training.checkpoint import load_checkpoint, newest_checkpoint
+from unspool.training.interruption import Request
+from unspool.training.layout import list_checkpoints
+from unspool.training.loop import Loop
+from unspool.training.optimisation import learning_rate
+from unspool.training.run import Run
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+TRUNCATIONS = ("full", "truncated", "randomised")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(write, "SAMPLE_LENGTH", 20)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with faults.through(faults.without_sync):
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(small_text())
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(text, tmp_path_factory):
+    """A run that nothing happened to, its trace, and how many seconds it took."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    seconds = Child(text, folder).finish()
+    return folder, trace(folder), seconds
+
+
+@pytest.fixture
+def unfinished(undisturbed, tmp_path):
+    """A copy of that run as it was before its model was written."""
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed[0], folder)
+    shutil.rmtree(folder / "model")
+    return folder
+
+
+# Killed.
+
+
+@POSIX
+@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.long)])
+def test_killed_run_ends_as_if_it_had_not_been_when_resumed(kills, text, undisturbed, tmp_path):
+    _, expected, seconds = undisturbed
+    draw = random.Random(kills)
+    done, at = 0, []
+    while done < kills:
+        folder = tmp_path / f"run-{len(at)}"
+        for _ in range(5):
+            if not Child(text, folder).kill_after(draw.uniform(0.0, 0.6) * seconds):
+                break
+            done += 1
+            at.append(newest_step(folder))
+        else:
+            Child(text, folder).finish()
+        assert trace(folder) == expected, f"killed after the checkpoints {at}"
+        shutil.rmtree(folder)
+    assert len(set(at)) > 2, f"all kills struck in one place: {at}"
+
+
+# The law, step by step.
+
+
+def make_loop(folder, weights_seed=1, **changes):
+    """A loop with a run folder of its own, before its first step."""
+    changes = {"train__steps": 40, "train__checkpoint_every": 1000, **changes}
+    settings = small_settings(**changes)
+    corpus = read_corpus(small_text(200), settings.data)
+    cell = CELLS[settings.model.name]
+    model = build_model(corpus.tokenizer.size, settings.model, cell, weights_seed)
+    work = Writing(model, corpus, settings.train.batch, settings.train.length, settings.seed)
+    run = Run.open(folder) if folder.exists() else Run.create(folder, "")
+    return Loop(work, settings.train, settings.seed, run)
+
+
+def advance(loop, steps):
+    for _ in range(steps):
+        loop.step()
+    return loop
+
+
+def contents(loop):
+    """All tensors that training moves, by name."""
+    found = {f"model.{name}": value for name, value in loop.work.model.state_dict().items()}
+    found |= {f"state.{i}": value for i, value in enumerate(loop.progress.state or ())}
+    for index, entries in loop.optimiser.state_dict()["state"].items():
+        found |= {f"optimiser.{index}.{name}": value for name, value in entries.items()}
+    return found
+
+
+def differing(one, other):
+    one, other = contents(one), contents(other)
+    assert one.keys() == other.keys()
+    return [name for name in one if not torch.equal(one[name], other[name])]
+
+
+def resumed(folder, checkpoint, **changes):
+    # Weights from another seed: what is not restored shows.
+    loop = make_loop(folder, weights_seed=2, **changes)
+    loop.restore(checkpoint)
+    return loop
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("truncation", TRUNCATIONS)
+def test_ten_steps_saved_and_ten_more_are_twenty_steps(truncation, accumulate, cell, tmp_path):
+    changes = {
+        "train__truncation": truncation,
+        "train__accumulate": accumulate,
+        "model__name": cell,
+        "model__recurrent_dropout": 0.1,
+    }
+    whole = advance(make_loop(tmp_path / "whole", **changes), 20)
+    first = advance(make_loop(tmp_path / "parts", **changes), 10)
+    first.save()
+    checkpoint, _ = newest_checkpoint(tmp_path / "parts")
+    second = advance(resumed(tmp_path / "parts", checkpoint, **changes), 10)
+    assert differing(second, whole) == []
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_resume_law_holds_when_the_optimiser_is(optimiser, tmp_path):
+    changes = {"train__optimiser": optimiser}
+    whole = advance(make_loop(tmp_path / "whole", **changes), 12)
+    first = advance(make_loop(tmp_path / "parts", **changes), 6)
+    first.save()
+    checkpoint, _ = newest_checkpoint(tmp_path / "parts")
+    assert differing(advance(resumed(tmp_path / "parts", checkpoint, **changes), 6), whole) == []
+
+
+def forget_optimiser(checkpoint):
+    groups = checkpoint.optimiser["param_groups"]
+    return replace(checkpoint, optimiser={"state": {}, "param_groups": groups})
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        forget_optimiser,
+        lambda checkpoint: replace(checkpoint, state={}),
+        lambda checkpoint: replace(checkpoint, step=0),
+    ],
+    ids=["optimiser", "carried state", "step"],
+)
+def test_resume_differs_when_a_part_of_the_checkpoint_is_forgotten(forget, tmp_path):
+    whole = advance(make_loop(tmp_path / "whole"), 20)
+    first = advance(make_loop(tmp_path / "parts"), 10)
+    first.save()
+    checkpoint, _ = newest_checkpoint(tmp_path / "parts")
+    second = advance(resumed(tmp_path / "parts", forget(checkpoint)), 10)
+    assert any(name.startswith("model.") for name in differing(second, whole))
+
+
+def test_early_stopping_counts_on_when_resumed(tmp_path):
+    changes = {"train__patience": 3, "train__evaluate_every": 1, "train__learning_rate": 1e-9}
+    loop = make_loop(tmp_path / "run", **changes)
+    loop.work.evaluate = iter([3.0, 2.0, 2.5, 2.5, 2.5]).__next__
+    for _ in range(3):
+        loop.step()
+        loop.evaluate()
+    loop.save()
+    second = resumed(tmp_path / "run", newest_checkpoint(tmp_path / "run")[0], **changes)
+    assert (second.progress.best, second.progress.best_step, second.progress.stale) == (2.0, 2, 1)
+    second.work.evaluate = loop.work.evaluate
+    second.train(Request())
+    assert second.progress.step == 5 and second.out_of_patience
+
+
+# Asked to stop.
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signalled_run_saves_and_resumes_exactly(number, text, undisturbed, tmp_path):
+    folder, draw, stops = tmp_path / "run", random.Random(number), []
+    for _ in range(4):
+        child = Child(text, folder)
+        if child._mine.poll(draw.uniform(0.05, 0.3) * undisturbed[2]):
+            child.finish()
+            break
+        child.signal(number)
+        kind, step = child._mine.recv()
+        if kind == "done":
+            break
+        assert kind == "stopped" and child.end() == 128 + number
+        taken = [event["step"] for event in measured(folder) if event["event"] == "step"]
+        assert newest_step(folder) == step >= max(taken, default=0)
+        stops.append(step)
+    else:
+        Child(text, folder).finish()
+    assert stops, "the run was too quick to be stopped"
+    # The saving is an event as well, and nobody asked the undisturbed run to save there.
+    without = ("checkpoint",)
+    assert measured(folder, without=without) == measured(undisturbed[0], without=without)
+    expected = undisturbed[1]
+    assert {**trace(folder), "events": None} == {**expected, "events": None}
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_second_signal_leaves_at_once(number, text, tmp_path, capfd):
+    child = Child(text, tmp_path / "run", pause=600.0)
+    child.hear("paused")
+    child.signal(number)
+    while (tmp_path / "run").exists() and not child._mine.poll(0.2):
+        child.signal(number)
+        break
+    code = child.end()
+    capfd.readouterr()  # the traceback of a KeyboardInterrupt
+    assert code == (-number if number == signal.SIGTERM else 1)
+    assert newest_step(tmp_path / "run") == 0
+
+
+def test_signal_between_checkpoint_and_step_saves_nothing_twice(tmp_path):
+    loop = make_loop(tmp_path / "run")
+    loop.save()
+    request = Request(signal.SIGINT)
+    for _ in range(2):
+        with pytest.raises(Exception, match="stopped at step 0"):
+            loop.train(request)
+    assert [event["event"] for event in loop.run.events()] == ["checkpoint"]
+
+
+# Numbers that are none.
+
+
+def assert_finite_on_disk(folder, steps):
+    folders = list_checkpoints(folder)
+    assert [load_checkpoint(each).step for each in folders] == steps
+    for each in folders:
+        checkpoint = load_checkpoint(each)
+        parts = (checkpoint.model, checkpoint.state, *checkpoint.optimiser["state"].values())
+        for part in parts:
+            assert all(torch.as_tensor(value).isfinite().all() for value in part.values())
+
+
+def poison_weight(loop):
+    with torch.no_grad():
+        loop.work.model.encoder.weights["l0"]["U"][3, 1] = torch.nan
+
+
+def poison_loss(loop):
+    """An infinite loss in row 2 of the next batch."""
+    row = loop.work.batch(loop.progress.step).inputs[2]
+    honest = loop.work.loss
+
+    def loss(batch, state):
+        value, state = honest(batch, state)
+        bad = any(
+            bool((row.unfold(0, len(inputs), 1) == inputs).all(1).any()) for inputs in batch.inputs
+        )
+        return (value + torch.inf if bad else value), state
+
+    loop.work.loss = loss
+
+
+def poison_gradient(loop):
+    loop.work.model.head.weight.register_hook(lambda gradient: gradient * torch.nan)
+
+
+@pytest.mark.parametrize("clip_value", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("poison", "message"),
+    [
+        (poison_weight, r"step 8: the loss is nan; the weight 'encoder\.weights\.l0\.U' is not fin"),
+        (poison_loss, r"step 8: the loss is inf; it comes from row 2 of the batch"),
+        (poison_gradient, r"step 8: the gradient of 'head\.weight' is not finite"),
+    ],
+)
+def test_training_stops_when_a_number_is_not_finite(poison, message, clip_value, tmp_path):
+    # Long windows, so that no two rows of a batch are alike.
+    loop = make_loop(
+        tmp_path / "run",
+        train__clip_value=clip_value,
+        train__checkpoint_every=3,
+        train__length=32,
+        train__truncation_steps=16,
+        train__truncation_mean=24,
+        train__evaluate_every=30,
+    )
+    loop.observers = [lambda event: event.get("step") == 7 and poison(loop)]
+    with pytest.raises(TrainingError, match=message):
+        loop.train(Request())
+    assert_finite_on_disk(tmp_path / "run", [6, 3])
+
+
+def test_infinite_gradient_is_not_mended_by_clipping(tmp_path):
+    loop = make_loop(tmp_path / "run", train__clip_value=1.0)
+    loop.work.model.head.bias.register_hook(lambda gradient: gradient + torch.inf)
+    with pytest.raises(TrainingError, match=r"step 1: the gradient of 'head\.bias' is not finite"):
+        loop.step()
+
+
+def test_training_stops_when_the_validation_loss_is_not_finite(tmp_path):
+    loop = make_loop(tmp_path / "run", train__evaluate_every=5, train__checkpoint_every=1)
+    loop.work.evaluate = lambda: float("nan")
+    with pytest.raises(TrainingError, match="step 5: the validation loss is nan; every weight is"):
+        loop.train(Request())
+    assert_finite_on_disk(tmp_path / "run", [4, 3])
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    loop = make_loop(tmp_path / "run")
+    loop.save()
+    poison_weight(loop)
+    loop.progress.step = 1
+    with pytest.raises(TrainingError, match=r"'encoder\.weights\.l0\.U' are not finite"):
+        loop.save()
+    assert_finite_on_disk(tmp_path / "run", [0])
+
+
+# The same seed.
+
+
+def test_weights_are_the_same_in_every_process_when_the_seed_is(text, tmp_path):
+    code = """
+import sys, trainings
+from pathlib import Path
+trainings.quicken()
+for seed in (1, 2):
+    folder = Path(sys.argv[2], str(seed))
+    settings = trainings.small_settings(train__steps=12, train__evaluate_every=12, seed=seed)
+    trainings.jobs.train(sys.argv[1], settings=settings, out=folder)
+    print(trainings.trace(folder)["model/model.safetensors"])
+"""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, text, tmp_path / hash_seed],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parent,
+        )
+        for hash_seed in ("0", "12345")
+    ]
+    (first, second), other = (process.communicate()[0].split() for process in processes)
+    assert [first, second] == other
+    assert first != second
+
+
+# Going on.
+
+
+def test_resume_of_a_finished_run_gives_its_report_and_changes_nothing(undisturbed):
+    folder = undisturbed[0]
+    before = snapshot(folder)
+    first, again = jobs.resume(folder), jobs.resume(folder)
+    assert first == again and first["steps"] == 300 and first["run"] == str(folder)
+    assert snapshot(folder) == before
+
+
+def test_resume_starts_at_the_first_step_when_there_is_no_checkpoint(unfinished, undisturbed):
+    shutil.rmtree(unfinished / "checkpoints")
+    jobs.resume(unfinished)
+    assert trace(unfinished) == undisturbed[1]
+
+
+def test_resume_falls_back_and_says_so_when_the_newest_checkpoint_is_damaged(
+    unfinished, undisturbed
+):
+    newest, previous = list_checkpoints(unfinished)[:2]
+    damage(newest / "optimiser.safetensors")
+    events = []
+    jobs.resume(unfinished, observers=[events.append])
+    said = [event["text"] for event in events if event["event"] == "warning"]
+    assert len(said) == 1 and newest.name in said[0] and "optimiser.safetensors" in said[0]
+    [start] = [event for event in events if event["event"] == "resume"]
+    assert f"step-{start['step']:06d}" == previous.name
+    assert trace(unfinished) == undisturbed[1]
+
+
+def test_model_is_that_of_the_last_step_when_the_best_checkpoint_is_damaged(tmp_path, text):
+    losses = iter([1.0, 2.0, 2.0])
+    settings = small_settings(train__steps=30, train__evaluate_every=10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Writing, "evaluate", lambda self: next(losses))
+        patch.setattr(jobs, "save_model", refuse)
+        with pytest.raises(RunError, match="stopped here"):
+            jobs.train(text, settings=settings, out=tmp_path / "run")
+    damage(tmp_path / "run" / "checkpoints" / "step-000010" / "model.safetensors")
+    report = jobs.resume(tmp_path / "run")
+    assert report["best_step"] == 30
+    [said] = [e["text"] for e in measured(tmp_path / "run") if e["event"] == "warning"]
+    assert "step-000010" in said and "last step" in said
+
+
+def test_model_is_that_of_the_best_step(tmp_path, text):
+    losses = iter([1.0, 2.0, 2.0])
+    settings = small_settings(train__steps=30, train__evaluate_every=10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Writing, "evaluate", lambda self: next(losses))
+        assert jobs.train(text, settings=settings, out=tmp_path / "run")["best_step"] == 10
+    model, best = tmp_path / "run" / "model", tmp_path / "run" / "checkpoints" / "step-000010"
+    assert same_bytes(model, best) and not same_bytes(model, best.with_name("step-000030"))
+
+
+@pytest.mark.parametrize("which", ["text", "validation"])
+def test_resume_is_refused_when_a_text_has_changed(which, tmp_path):
+    files = {name: tmp_path / f"{name}.txt" for name in ("text", "validation")}
+    for seed, file in enumerate(files.values()):
+        file.write_text(small_text(200, seed))
+    settings = small_settings(train__steps=4, data__validation=str(files["validation"]))
+    jobs.train(files["text"], settings=settings, out=tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "model")
+    before = snapshot(tmp_path / "run")
+    original = files[which].read_text()
+    files[which].write_text(original.replace("cat", "cow", 1))
+    with pytest.raises(DataError, match=rf"{which}\.txt: has changed since the run began"):
+        jobs.resume(tmp_path / "run")
+    assert snapshot(tmp_path / "run") == before
+    files[which].write_text(original)
+    assert jobs.resume(tmp_path / "run")["steps"] == 4
+
+
+def test_resume_warns_when_the_run_began_with_other_threads_or_versions(unfinished):
+    record = json.loads((unfinished / "record.json").read_text())
+    record["made_with"] |= {"threads": "7", "torch": "1.0"}
+    (unfinished / "record.json").write_text(json.dumps(record))
+    events = []
+    jobs.resume(unfinished, observers=[events.append])
+    [said] = [event["text"] for event in events if event["event"] == "warning"]
+    assert "threads 7 (now 1)" in said and "torch 1.0 (now" in said
+
+
+def test_resume_does_not_warn_on_the_machine_it_began_on(unfinished):
+    events = []
+    jobs.resume(unfinished, observers=[events.append])
+    assert not [event for event in events if event["event"] == "warning"]
+
+
+@pytest.mark.parametrize("name", ["record.json", "cell.json", "tokenizer.json", "config.toml"])
+@pytest.mark.parametrize("contents", [None, b"", b"{}", b"\xff", b"[1"])
+def test_resume_names_the_run_when_its_record_is_damaged(name, contents, unfinished):
+    if name == "config.toml" and contents == b"":
+        pytest.skip("an empty configuration is one: the defaults")
+    path = unfinished / name
+    path.unlink() if contents is None else path.write_bytes(contents)
+    with pytest.raises(RunError, match="run") as refusal:
+        jobs.resume(unfinished)
+    assert "\n" not in str(refusal.value)
+
+
+def test_step_counts_and_rates_of_the_record_are_those_of_the_schedule(undisturbed):
+    settings = small_settings().train
+    steps = [event for event in measured(undisturbed[0]) if event["event"] == "step"]
+    assert [event["step"] for event in steps] == list(range(1, 301))
+    rates = [learning_rate(settings, step) for step in range(300)]
+    assert [event["learning_rate"] for event in steps] == rates
+
+
+def newest_step(folder):
+    checkpoint, _ = newest_checkpoint(folder)
+    return None if checkpoint is None else checkpoint.step
+
+
+def snapshot(folder):
+    return {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def same_bytes(one, other):
+    name = "model.safetensors"
+    return (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def refuse(*arguments, **keywords):
+    raise RunError("stopped here")

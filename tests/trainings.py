@@ -1,0 +1,169 @@
+"""Small trainings: here, and in children that can be signalled and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import faults
+
+from unspool import jobs
+from unspool.config import resolve
+from unspool.errors import UnspoolError
+from unspool.tasks import write
+from unspool.training import durable
+from unspool.training.interruption import Interrupted
+from unspool.training.layout import list_checkpoints
+from unspool.training.run import Run
+
+# Everything that a checkpoint has to bring back: dropout, momentum, schedule, carried state,
+# random truncation, accumulated parts.
+EVERYTHING = {
+    "threads": 1,
+    "seed": 5,
+    "model.name": "lstm",
+    "model.hidden": 8,
+    "model.dropout": 0.2,
+    "train.steps": 300,
+    "train.batch": 4,
+    "train.length": 8,
+    "train.accumulate": 2,
+    "train.truncation": "randomised",
+    "train.truncation_steps": 4,
+    "train.truncation_mean": 8,
+    "train.warmup": 20,
+    "train.evaluate_every": 50,
+    "train.checkpoint_every": 30,
+}
+WORDS = "the a cat dog mat bed sat ran on to his her and then it was".split()
+# What differs from run to run without being part of the result.
+INCIDENTAL = {"seconds", "run"}
+# A child starts from a process that has torch loaded, one thread, and no work behind it.
+CONTEXT = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
+if os.name != "nt":
+    CONTEXT.set_forkserver_preload(["unspool.jobs"])
+
+
+def small_text(words: int = 700, seed: int = 1) -> str:
+    draw = random.Random(seed)
+    return " ".join(draw.choice(WORDS) for _ in range(words)) + "\n"
+
+
+def small_settings(**changes):
+    """`EVERYTHING`, with changes whose dots are written as two underscores."""
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return resolve(None, EVERYTHING | named)
+
+
+def trace(folder: Path) -> dict[str, str]:
+    """SHA-256 of everything that a finished run has learnt and measured."""
+    newest = list_checkpoints(folder)[0]
+    files = [folder / "model" / "model.safetensors", folder / "config.toml"]
+    files += [newest / f"{part}.safetensors" for part in ("model", "optimiser", "state")]
+    hashes = {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+    }
+    events = json.dumps(measured(folder)).encode()
+    return hashes | {"events": hashlib.sha256(events).hexdigest()}
+
+
+def measured(folder: Path, *, without: tuple[str, ...] = ()) -> list[dict]:
+    """The events of a run without their timings, and without those of some kinds."""
+    return [_timeless(e) for e in Run.open(folder).events() if e["event"] not in without]
+
+
+def _timeless(value):
+    if isinstance(value, dict):
+        return {name: _timeless(v) for name, v in value.items() if name not in INCIDENTAL}
+    return [_timeless(item) for item in value] if isinstance(value, list) else value
+
+
+class Child:
+    """A process that trains, or goes on with, one run.
+
+    Args:
+        text: file to learn.
+        folder: of the run.
+        changes: of `EVERYTHING`.
+        pause: seconds the child sleeps at the end of step 3, to be signalled there.
+    """
+
+    def __init__(self, text: Path, folder: Path, pause: float = 0.0, **changes):
+        self._mine, theirs = CONTEXT.Pipe()
+        self._process = CONTEXT.Process(target=_live, args=(theirs, text, folder, pause, changes))
+        self._process.start()
+        theirs.close()
+        self.hear("ready")
+        self._start = time.monotonic()
+
+    def hear(self, wanted: str) -> object:
+        """Wait for a message of the child; its value."""
+        kind, value = self._mine.recv()
+        assert kind == wanted, f"heard {kind} {value}; wanted {wanted}"
+        return value
+
+    def finish(self) -> float:
+        """Wait until it has trained to the end; how long that took from when it was ready."""
+        self.hear("done")
+        seconds = time.monotonic() - self._start
+        assert self.end() == 0
+        return seconds
+
+    def kill_after(self, seconds: float) -> bool:
+        """SIGKILL; False if it was done before."""
+        if self._mine.poll(seconds):
+            self.finish()
+            return False
+        os.kill(self._process.pid, signal.SIGKILL)
+        return self.end() == -signal.SIGKILL
+
+    def signal(self, number: int) -> None:
+        # It may have ended by itself.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, number)
+
+    def end(self) -> int:
+        """Wait for its end; its exit code, negative for a signal."""
+        self._process.join()
+        code = self._process.exitcode
+        self._process.close()
+        self._mine.close()
+        return code
+
+
+def _live(connection, text: Path, folder: Path, pause: float, changes: dict) -> None:
+    quicken()
+    connection.send(("ready", None))
+
+    def observe(event):
+        if pause and event["event"] == "step" and event["step"] == 3:
+            connection.send(("paused", None))
+            time.sleep(pause)
+
+    try:
+        if folder.exists():
+            jobs.resume(folder, observers=[observe])
+        else:
+            jobs.train(text, settings=small_settings(**changes), out=folder, observers=[observe])
+    except Interrupted as stop:
+        connection.send(("stopped", stop.step))
+        sys.exit(128 + stop.signal)
+    except UnspoolError as error:
+        connection.send(("refused", str(error)))
+        sys.exit(2)
+    connection.send(("done", None))
+
+
+def quicken() -> None:
+    """Leave out what takes time and changes nothing here: waiting for the disk, long samples."""
+    durable.system = faults.without_sync
+    write.SAMPLE_LENGTH = 20
