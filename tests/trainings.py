@@ -49,7 +49,8 @@ INCIDENTAL = {"seconds", "run"}
 # A child starts from a process that has torch loaded, one thread, and no work behind it.
 CONTEXT = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
 if os.name != "nt":
-    CONTEXT.set_forkserver_preload(["unspool.jobs"])
+    # torch loads its compiler, a second's work, with the first optimiser.
+    CONTEXT.set_forkserver_preload(["unspool.jobs", "torch._dynamo"])
 
 
 def small_text(words: int = 700, seed: int = 1) -> str:
@@ -120,16 +121,28 @@ class Child:
 
     def kill_after(self, seconds: float) -> bool:
         """SIGKILL; False if it was done before."""
-        if self._mine.poll(seconds):
-            self.finish()
+        if self.ends_within(seconds):
             return False
         os.kill(self._process.pid, signal.SIGKILL)
         return self.end() == -signal.SIGKILL
+
+    def ends_within(self, seconds: float) -> bool:
+        """Whether it has trained to the end by then."""
+        if not self._mine.poll(seconds):
+            return False
+        self.finish()
+        return True
 
     def signal(self, number: int) -> None:
         # It may have ended by itself.
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process.pid, number)
+
+    def stopped(self) -> int | None:
+        """Wait for what a signal led to: the step it stopped at, or None if it was done before."""
+        kind, step = self._mine.recv()
+        assert kind in ("stopped", "done")
+        return step
 
     def end(self) -> int:
         """Wait for its end; its exit code, negative for a signal."""

@@ -15,6 +15,7 @@ from unspool.engine.hoist import filled, hoist, parameter_nodes, single_paramete
 from unspool.engine.language import Cell
 from unspool.engine.plan import Plan, plan_of, refusal
 from unspool.engine.rows import Pack, Rows, arrange_rows, sorted_rows, unsorted_rows
+from unspool.engine.schedule import axis_of
 
 __all__ = ["refusal", "scan"]
 
@@ -90,13 +91,12 @@ class _Core(torch.autograd.Function):
             call.mask = filled(sorted_rows(mask, rows), plan.padded(units)).contiguous()
         training = any(ctx.needs_input_grad)
         run_forward(call, training or traced is not None)
-        memory = plan.forward.program.memory
-        outputs = unpacked(call, call.memory[memory[plan.core.output]])
-        final = [_final(call, call.memory[memory[index]]) for index in plan.core.updated]
+        outputs = _unpacked(call, plan.core.output)
+        final = [_final(call, call.memory[index]) for index in plan.core.updated]
         traces = []
         if traced is not None:
             wanted = [*traced, *plan.core.updated]
-            traces = [unpacked(call, call.memory[memory[index]], copy=True) for index in wanted]
+            traces = [_unpacked(call, index, copy=True) for index in wanted]
             ctx.mark_non_differentiable(*traces)
         if training:
             ctx.save_for_backward(*tensors)
@@ -153,13 +153,16 @@ def _place_streams(call: Call, streams: Sequence[Tensor]) -> None:
             call.memory[node] = stream
 
 
-def unpacked(call: Call, value: Tensor, copy: bool = False) -> Tensor:
-    """``[N, width]`` back as ``[T B H]``, zero in the padding."""
-    rows, width = call.rows, min(call.units, value.shape[-1])
+def _unpacked(call: Call, node: int, copy: bool = False) -> Tensor:
+    """What a node held over time, back as ``[T B width]``, zero in the padding."""
+    rows, value = call.rows, call.memory[node]
+    axis = axis_of(call.plan.core.nodes[node])
+    width = {"H": call.units, "D": call.features}[axis]
+    padding = value.shape[-1] != width
     value = value[:, :width]
     if rows.source is None:
         whole = value.view(rows.steps, rows.batch, width)
-        return whole.clone() if copy or width != call.plan.padded(width) else whole
+        return whole.clone() if copy or padding else whole
     whole = value.new_zeros(rows.steps * rows.batch, width)
     return whole.index_copy_(0, rows.source, value).view(rows.steps, rows.batch, width)
 

@@ -17,7 +17,7 @@ from types import CodeType, FrameType
 from typing import Any, NoReturn
 
 from unspool.engine.graph import Graph, Node, simplify
-from unspool.errors import CellError, ConfigError, unknown
+from unspool.errors import CellError, ConfigError, UnspoolError, unknown
 
 Axis = str | int
 
@@ -454,7 +454,7 @@ class _Trace:
         sys.settrace(self._watch_calls)
         try:
             returned = self.function(x, *before, *families, **self.cell.options)
-        except CellError:
+        except UnspoolError:
             raise
         except Exception as error:
             self.line = _line_in(error, self.code, self.line)
