@@ -1,6 +1,6 @@
 """From Python: train a cell of one's own, let it write, and watch its gate.
 
-    python examples/first_run.py [STEPS]
+python examples/first_run.py [STEPS]
 """
 
 import sys

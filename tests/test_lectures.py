@@ -91,8 +91,7 @@ def test_linear_recursion_has_the_lectures_closed_form(rng):
     def recursion(x, a, W):
         b = W.b @ x
         c = W.c @ x
-        a = b + c * a
-        return a
+        return b + c * a
 
     layer, x = readable(recursion, rng), random(1, T, D, rng=rng)
     (a,), _, trace = layer(x, trace=True)

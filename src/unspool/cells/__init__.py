@@ -1,11 +1,11 @@
 """The equations of every cell, a family a file, and `CELLS`, the table of their names."""
 
-from unspool.cells.diagonal import indrnn, linear
+from unspool.cells.diagonal import indrnn, linear, mingru
 from unspool.cells.elman import elman
 from unspool.cells.gru import gru, gru_reset_after
 from unspool.cells.layer_norm import layer_norm_lstm
 from unspool.cells.lstm import coupled_lstm, lstm, peephole_lstm
-from unspool.cells.minimal import mgu, mingru
+from unspool.cells.minimal import mgu
 from unspool.cells.mogrifier import mogrifier_lstm
 from unspool.cells.multiplicative import multiplicative_lstm, multiplicative_rnn
 from unspool.cells.slstm import slstm

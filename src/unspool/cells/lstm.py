@@ -17,7 +17,7 @@ def lstm(x, h, c, W, U, b):
 
 @cell(state="h c")
 def peephole_lstm(x, h, c, W, U, V, b):
-    """LSTM whose gates see the cell state. Gers, Schraudolph and Schmidhuber (2002), section 3."""
+    """LSTM whose gates see the cell state. Gers, Schraudolph and Schmidhuber (2002)."""
     i = sigmoid(W.i @ x + U.i @ h + V.i * c + b.i)
     f = sigmoid(W.f @ x + U.f @ h + V.f * c + b.f)
     g = tanh(W.g @ x + U.g @ h + b.g)
@@ -29,7 +29,7 @@ def peephole_lstm(x, h, c, W, U, V, b):
 
 @cell(state="h c")
 def coupled_lstm(x, h, c, W, U, b):
-    """LSTM that stores exactly what it forgets, i = 1 - f. Greff et al. (2017), variant CIFG."""
+    """LSTM that stores what it forgets, i = 1 - f. Greff et al. (2017), variant CIFG."""
     f = sigmoid(W.f @ x + U.f @ h + b.f)
     g = tanh(W.g @ x + U.g @ h + b.g)
     o = sigmoid(W.o @ x + U.o @ h + b.o)

@@ -5,8 +5,8 @@ from unspool.engine.language import bilinear, cell, sigmoid, tanh
 
 @cell(state="h c")
 def multiplicative_lstm(x, h, c, W, U, V, b):
-    """Multiplicative LSTM. Krause et al. (2016), equations 10 to 14."""
-    m = (W.m @ x) * (U.m @ h)
+    """Multiplicative LSTM, whose recurrent matrix depends on the input. Krause et al. (2016)."""
+    m = (W.m @ x) * (U.m @ h)  # takes the place of h below
     i = sigmoid(W.i @ x + V.i @ m + b.i)
     f = sigmoid(W.f @ x + V.f @ m + b.f)
     g = tanh(W.g @ x + V.g @ m + b.g)
@@ -17,8 +17,8 @@ def multiplicative_lstm(x, h, c, W, U, V, b):
 
 
 @cell(state="h")
-def multiplicative_rnn(x, h, T, W, b):
-    """The multiplicative module: w_ij = Σ_k u_ijk z_k with z the state, s_i = Σ_j w_ij x_j."""
-    s = bilinear(T.s, x, h)
+def multiplicative_rnn(x, h, U, W, b):
+    """RNN with the lectures' multiplicative module, w_ij = Σ_k u_ijk h_k and s_i = Σ_j w_ij x_j."""
+    s = bilinear(U.s, x, h)
     h = tanh(s + W.h @ x + b.h)
     return h

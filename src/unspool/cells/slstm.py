@@ -1,23 +1,35 @@
-"""sLSTM: exponential gates with a stabiliser."""
+"""sLSTM, the scalar-memory cell of xLSTM: exponential gates held in range by a stabiliser."""
 
-from unspool.engine.language import block_diagonal, cell, exp, log, maximum, relu, sigmoid, tanh
-from unspool.engine.language import where
+from unspool.engine.language import (
+    block_diagonal,
+    cell,
+    exp,
+    log,
+    maximum,
+    relu,
+    sigmoid,
+    tanh,
+    where,
+)
 
 
 def log_sigmoid(z):
     """ln σ(z) = -ln(1 + e^-z), without overflow for any z."""
-    return -(relu(-z) + log(1 + exp(-maximum(z, -z))))
+    return -relu(-z) - log(1 + exp(-maximum(z, -z)))
 
 
 @cell(state="h c n m")
-def slstm(x, h, c, n, m, W, R, b, heads=1):
+def slstm(x, h, c, n, m, W, R, b, heads: int = 1):
     """sLSTM with memory mixing within heads. Beck et al. (2024), equations 8 to 17."""
-    i = W.i @ x + block_diagonal(R.i, heads) @ h + b.i  # logarithm of the input gate
-    f = log_sigmoid(W.f @ x + block_diagonal(R.f, heads) @ h + b.f)  # and of the forget gate
+    log_i = W.i @ x + block_diagonal(R.i, heads) @ h + b.i
+    log_f = log_sigmoid(W.f @ x + block_diagonal(R.f, heads) @ h + b.f)
     g = tanh(W.g @ x + block_diagonal(R.g, heads) @ h + b.g)
     o = sigmoid(W.o @ x + block_diagonal(R.o, heads) @ h + b.o)
-    scale = where(n > 0, maximum(f + m, i), i)  # while nothing is stored, the input's own
-    c = exp(f + m - scale) * c + exp(i - scale) * g
-    n = exp(f + m - scale) * n + exp(i - scale)
+    log_p = where(n > 0, log_f + m, log_i)  # the past; before the first step there is none to scale
+    m = maximum(log_p, log_i)  # stabiliser: the larger of the two becomes e^0
+    i = exp(log_i - m)
+    f = exp(log_p - m)
+    c = f * c + i * g
+    n = f * n + i  # normaliser
     h = o * c / n
-    return h, c, n, scale
+    return h, c, n, m

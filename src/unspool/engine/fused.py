@@ -15,7 +15,7 @@ from unspool.engine.hoist import filled, hoist, parameter_nodes, single_paramete
 from unspool.engine.language import Cell
 from unspool.engine.plan import Plan, plan_of, refusal
 from unspool.engine.rows import Pack, Rows, arrange_rows, sorted_rows, unsorted_rows
-from unspool.engine.schedule import axis_of
+from unspool.engine.stages import axis_of
 
 __all__ = ["refusal", "scan"]
 

@@ -234,6 +234,10 @@ def _div(b: Builder, y: int, a: int) -> list[Contribution]:
     return [(left, share), (right, b.add("neg", b.add("mul", share, y)))]
 
 
+def _identity(b: Builder, y: int, a: int) -> list[Contribution]:
+    return [(b.nodes[y].args[0], a)]
+
+
 def _neg(b: Builder, y: int, a: int) -> list[Contribution]:
     return [(b.nodes[y].args[0], b.add("neg", a))]
 
@@ -302,6 +306,7 @@ RULES: dict[str, Rule] = {
     "mul": _mul,
     "div": _div,
     "neg": _neg,
+    "identity": _identity,
     "sigmoid": _sigmoid,
     "tanh": _tanh,
     "relu": _relu,

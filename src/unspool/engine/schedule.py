@@ -32,7 +32,7 @@ class Schedule:
     def forward(self) -> Program:
         """The core, step by step forwards."""
         core = self.split.core
-        traced = [index for _, index in core.gates]
+        traced = [index for _, index in core.gates if core.nodes[index].args]
         wanted = [*core.updated, core.output, *sorted(self.kept), *traced]
         return arrange(core.nodes, wanted, frozenset(), {}, {})
 

@@ -64,11 +64,18 @@ def split(graph: Graph) -> Split:
         else:
             moved[index] = builder.leaf("parameter", f"p{len(prepared)}", node.shape)
             prepared.append(index)
+
+    def end(index: int) -> int:
+        """What leaves the step has memory of its own, also where it is hoisted."""
+        leaf = not builder.nodes[moved[index]].args
+        return builder.add("identity", moved[index], shape=("H",)) if leaf else moved[index]
+
+    updated, output = tuple(end(index) for index in whole.updated), end(whole.output)
     core = Graph(
         tuple(builder.nodes),
         whole.states,
-        tuple(moved[index] for index in whole.updated),
-        moved[whole.output],
+        updated,
+        output,
         tuple((name, moved[index]) for name, index in whole.gates),
     )
     return Split(whole, core, tuple(streams), tuple(prepared))
