@@ -15,5 +15,4 @@ def keeper(x, h, W, U, b):
     """A network with one gate. Collins, Sohl-Dickstein and Sussillo (2017), the UGRNN."""
     k = sigmoid(W.k @ x + U.k @ h + b.k)  # how much to keep
     n = tanh(W.n @ x + U.n @ h + b.n)  # what is new
-    h = k * h + (1 - k) * n
-    return h
+    return k * h + (1 - k) * n

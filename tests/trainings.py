@@ -14,14 +14,16 @@ import time
 from pathlib import Path
 
 import faults
-
 from unspool import jobs
+from unspool.cells import CELLS
 from unspool.config import resolve
 from unspool.errors import UnspoolError
 from unspool.tasks import write
+from unspool.tasks.write import Writing, build_model, read_corpus
 from unspool.training import durable
 from unspool.training.interruption import Interrupted
 from unspool.training.layout import list_checkpoints
+from unspool.training.loop import Loop
 from unspool.training.run import Run
 
 # Everything that a checkpoint has to bring back: dropout, momentum, schedule, carried state,
@@ -43,7 +45,24 @@ EVERYTHING = {
     "train.evaluate_every": 50,
     "train.checkpoint_every": 30,
 }
-WORDS = "the a cat dog mat bed sat ran on to his her and then it was".split()
+WORDS = [
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "mat",
+    "bed",
+    "sat",
+    "ran",
+    "on",
+    "to",
+    "his",
+    "her",
+    "and",
+    "then",
+    "it",
+    "was",
+]
 # What differs from run to run without being part of the result.
 INCIDENTAL = {"seconds", "run"}
 # A child starts from a process that has torch loaded, one thread, and no work behind it.
@@ -55,7 +74,7 @@ if os.name != "nt":
 
 def small_text(words: int = 700, seed: int = 1) -> str:
     draw = random.Random(seed)
-    return " ".join(draw.choice(WORDS) for _ in range(words)) + "\n"
+    return "".join(draw.choice(WORDS) + ("\n" if i % 9 == 8 else " ") for i in range(words))
 
 
 def small_settings(**changes):
@@ -88,17 +107,44 @@ def _timeless(value):
     return [_timeless(item) for item in value] if isinstance(value, list) else value
 
 
+def make_loop(folder, weights_seed=1, **changes):
+    """A loop with a run folder of its own, before its first step."""
+    changes = {"train__steps": 40, "train__checkpoint_every": 1000, **changes}
+    settings = small_settings(**changes)
+    corpus = read_corpus(small_text(200), settings.data)
+    cell = CELLS[settings.model.name]
+    model = build_model(corpus.tokenizer.size, settings.model, cell, weights_seed)
+    work = Writing(model, corpus, settings.train.batch, settings.train.length, settings.seed)
+    run = Run.open(folder) if folder.exists() else Run.create(folder, "")
+    return Loop(work, settings.train, settings.seed, run)
+
+
+def advance(loop, steps):
+    for _ in range(steps):
+        loop.step()
+    return loop
+
+
+def contents(loop):
+    """All tensors that training moves, by name."""
+    found = {f"model.{name}": value for name, value in loop.work.model.state_dict().items()}
+    found |= {f"state.{i}": value for i, value in enumerate(loop.progress.state or ())}
+    for index, entries in loop.optimiser.state_dict()["state"].items():
+        found |= {f"optimiser.{index}.{name}": value for name, value in entries.items()}
+    return found
+
+
 class Child:
     """A process that trains, or goes on with, one run.
 
     Args:
-        text: file to learn.
+        text: file to learn; None for a run that is there.
         folder: of the run.
         changes: of `EVERYTHING`.
         pause: seconds the child sleeps at the end of step 3, to be signalled there.
     """
 
-    def __init__(self, text: Path, folder: Path, pause: float = 0.0, **changes):
+    def __init__(self, text: Path | None, folder: Path, pause: float = 0.0, **changes):
         self._mine, theirs = CONTEXT.Pipe()
         self._process = CONTEXT.Process(target=_live, args=(theirs, text, folder, pause, changes))
         self._process.start()
@@ -153,7 +199,7 @@ class Child:
         return code
 
 
-def _live(connection, text: Path, folder: Path, pause: float, changes: dict) -> None:
+def _live(connection, text: Path | None, folder: Path, pause: float, changes: dict) -> None:
     quicken()
     connection.send(("ready", None))
 

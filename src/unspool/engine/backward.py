@@ -73,8 +73,9 @@ def _backward_memory(call: Call) -> tuple[dict[int, Tensor], Tensor | None]:
         width = plan.padded(call.units)
         block = torch.empty(rows.total, width * len(plan.streams), dtype=plan.dtype)
         for k, stream in enumerate(plan.streams):
-            place = program.memory[full.leaves[stream]]
-            memory.setdefault(place, block[:, k * width : (k + 1) * width])
+            if stream in full.leaves:
+                place = program.memory[full.leaves[stream]]
+                memory.setdefault(place, block[:, k * width : (k + 1) * width])
     wanted = set(program.memory.values())
     for node in program.stored:
         if node not in memory:
@@ -171,10 +172,14 @@ def _collected(
     if block is not None:
         width = plan.padded(call.units)
         for k, stream in enumerate(plan.streams):
-            made = memory[program.memory[full.leaves[stream]]]
             column = block[:, k * width : (k + 1) * width]
+            if stream not in full.leaves:  # of a gate that nothing but a trace reads
+                column.zero_()
+                continue
+            made = memory[program.memory[full.leaves[stream]]]
             if made.data_ptr() != column.data_ptr():
                 column.copy_(made)
+            column[:, call.units :].zero_()  # 0/0 in the filling would reach dx as NaN
         results.append(block)
     else:
         for stream in plan.streams:

@@ -13,6 +13,7 @@ from unspool.engine.backward import run_backward
 from unspool.engine.call import Call, run_forward
 from unspool.engine.hoist import filled, hoist, parameter_nodes, single_parameters
 from unspool.engine.language import Cell
+from unspool.engine.lookup import Lookup
 from unspool.engine.plan import Plan, plan_of, refusal
 from unspool.engine.rows import Pack, Rows, arrange_rows, sorted_rows, unsorted_rows
 from unspool.engine.stages import axis_of
@@ -23,7 +24,7 @@ __all__ = ["refusal", "scan"]
 def scan(
     cell: Cell,
     parameters: Mapping[str, Tensor],
-    x: Float[Tensor, "T B D"],
+    x: Float[Tensor, "T B D"] | Lookup,
     state: tuple[Tensor, ...],
     *,
     lengths: Int64[Tensor, " B"] | None = None,
@@ -36,19 +37,22 @@ def scan(
     Args:
         cell: one that `refusal` does not refuse.
         parameters: stacked, by family.
-        x: inputs, time first; what stands in the padding is never read.
+        x: inputs, time first, or where to look them up; the padding is never read.
         state: before the first step, each ``[B H]``.
         lengths: of the rows; None when all are full.
         reverse: each row from its own last step to its first.
         mask: dropout factors for what enters recurrent products.
         trace: also return every gate and state over time.
     """
-    plan = plan_of(cell, mask is not None, x.dtype)
+    plan = plan_of(cell, mask is not None, state[0].dtype)
     T, B, D = x.shape
     rows = arrange_rows(T, B, lengths, reverse)
-    packed = x.reshape(T * B, D)
-    if rows.source is not None:
-        packed = Pack.apply(packed, rows.source)
+    if isinstance(x, Lookup):
+        packed = x.flat(rows.source)
+    else:
+        packed = x.reshape(T * B, D)
+        if rows.source is not None:
+            packed = Pack.apply(packed, rows.source)
     streams, prepared = hoist(plan, parameters, packed, state[0].shape[-1])
     traced = [index for _, index in plan.core.gates] if trace else None
     names = list(plan.families)

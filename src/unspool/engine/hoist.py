@@ -8,16 +8,22 @@ import torch
 from torch import Tensor
 
 from unspool.engine.graph import Node, resolve
+from unspool.engine.lookup import Lookup
 from unspool.engine.plan import Plan
 from unspool.engine.reference import TORCH, dense_blocks, unstack
 
 
 def hoist(
-    plan: Plan, parameters: Mapping[str, Tensor], packed: Tensor, units: int
+    plan: Plan, parameters: Mapping[str, Tensor], packed: Tensor | Lookup, units: int
 ) -> tuple[list[Tensor], list[Tensor]]:
     """What needs only x, for all steps at once: streams, and parameters computed beforehand."""
     if plan.linear is not None and not plan.schedule.split.prepared:
+        if isinstance(packed, Lookup):
+            table = _stacked_streams(plan, parameters, packed.table, units)
+            return [Lookup(table, packed.tokens).rows()[0]], []
         return [_stacked_streams(plan, parameters, packed, units)], []
+    if isinstance(packed, Lookup):
+        packed = packed.rows()[0]
     whole, cut = plan.schedule.split.whole, plan.schedule.split
     values: dict[int, Tensor] = {}
     single = single_parameters(plan, parameters)

@@ -16,6 +16,7 @@ from torch import Tensor
 from unspool.engine import library, reference
 from unspool.engine.graph import mask_recurrent_products
 from unspool.engine.language import Cell
+from unspool.engine.lookup import Lookup
 from unspool.errors import BackendError, choose
 from unspool.shapes import mask_of
 
@@ -47,7 +48,7 @@ class Scanned:
 def scan(
     cell: Cell,
     parameters: Mapping[str, Tensor],
-    x: Float[Tensor, "T B D"],
+    x: Float[Tensor, "T B D"] | Lookup,
     state: tuple[Tensor, ...],
     *,
     lengths: Int64[Tensor, " B"] | None = None,
@@ -61,7 +62,7 @@ def scan(
     Args:
         cell: the equations.
         parameters: by family, gates stacked along the first axis.
-        x: inputs, time first; what stands in the padding is never read.
+        x: inputs, time first, or where to look them up; the padding is never read.
         state: before the first step, in the cell's order, each ``[B H]``.
         lengths: of the rows, 1…T; None when all are full.
         reverse: read each row from its own last step to its first.
@@ -82,10 +83,12 @@ def scan(
         >>> scan(CELLS["rnn"], weights, torch.zeros(2, 1, 1), (torch.zeros(1, 1),)).outputs.sum()
         tensor(0.)
     """
-    backend = choose_backend(cell, x, backend, trace, mask is not None)
+    backend = choose_backend(cell, state[0], backend, trace, mask is not None)
     if backend == "llvm":
         options = {"lengths": lengths, "reverse": reverse, "mask": mask, "trace": trace}
         return Scanned(*_fused().scan(cell, parameters, x, state, **options), backend)
+    if isinstance(x, Lookup):
+        x = x.rows()
     valid = None
     if lengths is not None:
         valid = mask_of(lengths, x.shape[0]).T

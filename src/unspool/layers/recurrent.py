@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from unspool.cells.find import find_cell
 from unspool.engine.language import Cell
+from unspool.engine.lookup import Lookup
 from unspool.engine.scan import Scanned, choose_backend, scan
 from unspool.errors import ConfigError, ShapeError
 from unspool.layers import exchange
@@ -139,19 +140,19 @@ class Recurrent(nn.Module):
 
     @overload
     def forward(
-        self, x: Tensor, lengths: Tensor | None = None, state: State | None = None,
+        self, x: Tensor | Lookup, lengths: Tensor | None = None, state: State | None = None,
         trace: Literal[False] = False,
     ) -> tuple[Tensor, State]: ...  # fmt: skip
 
     @overload
     def forward(
-        self, x: Tensor, lengths: Tensor | None = None, state: State | None = None,
+        self, x: Tensor | Lookup, lengths: Tensor | None = None, state: State | None = None,
         *, trace: Literal[True],
     ) -> tuple[Tensor, State, Trace]: ...  # fmt: skip
 
     def forward(
         self,
-        x: Float[Tensor, "B T D"],
+        x: Float[Tensor, "B T D"] | Lookup,
         lengths: Int64[Tensor, " B"] | None = None,
         state: tuple[Tensor, ...] | None = None,
         trace: bool = False,
@@ -159,7 +160,8 @@ class Recurrent(nn.Module):
         """Read sequences.
 
         Args:
-            x: inputs, padded at the end; what stands in the padding is never read.
+            x: inputs, padded at the end, or where to look them up (`Lookup`, tokens batch first);
+                what stands in the padding is never read.
             lengths: true lengths, 1…T; None when all rows are full.
             state: before the first step, as an earlier call returned it; None starts afresh. A
                 bidirectional layer takes none: its reverse direction has no earlier part.
@@ -174,8 +176,8 @@ class Recurrent(nn.Module):
             ShapeError: for inputs, lengths or a state that do not fit.
         """
         self._check(x, lengths, state)
-        start = self.start(len(x)) if state is None else state
-        y = x.transpose(0, 1)  # [T B D]
+        start = self.start(x.shape[0]) if state is None else state
+        y = x.transpose() if isinstance(x, Lookup) else x.transpose(0, 1)  # [T B D]
         finals: list[tuple[Tensor, ...]] = []
         kept: Trace = {}
         for layer in range(self.num_layers):
@@ -184,7 +186,9 @@ class Recurrent(nn.Module):
                 self._direction(layer, direction, below, start, lengths, trace)
                 for direction in range(self.directions)
             ]
-            y = torch.cat([result.outputs for result in scanned], -1)
+            y = scanned[0].outputs
+            if self.bidirectional:
+                y = torch.cat([result.outputs for result in scanned], -1)
             if self.residual and layer:
                 y = y + below
             for direction, result in enumerate(scanned):
@@ -200,7 +204,7 @@ class Recurrent(nn.Module):
         self,
         layer: int,
         direction: int,
-        x: Tensor,
+        x: Tensor | Lookup,
         start: tuple[Tensor, ...],
         lengths: Tensor | None,
         trace: bool,
@@ -208,7 +212,7 @@ class Recurrent(nn.Module):
         index = layer * self.directions + direction
         mask = None
         if self.recurrent_dropout.active:
-            mask = self.recurrent_dropout.mask(x, x.shape[1], self.hidden_size)
+            mask = self.recurrent_dropout.mask(start[0], x.shape[1], self.hidden_size)
         return scan(
             self.cell,
             dict(self.weights[_name(layer, direction)].items()),
@@ -351,17 +355,19 @@ class Recurrent(nn.Module):
             weights=tuple(dict(weights.items()) for weights in self.weights.values()),
         )
 
-    def _check(self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...] | None) -> None:
+    def _check(
+        self, x: Tensor | Lookup, lengths: Tensor | None, state: tuple[Tensor, ...] | None
+    ) -> None:
         if isinstance(x, PackedSequence):
             raise ShapeError(
                 "Recurrent.forward: got a PackedSequence; pass the padded batch and lengths=."
             )
-        if not x.is_floating_point():
+        if isinstance(x, Tensor) and not x.is_floating_point():
             raise ShapeError(
                 f"Recurrent.forward: inputs are {x.dtype}; wanted floating point, such as the "
                 "outputs of an embedding."
             )
-        if x.dim() != 3 or x.shape[2] != self.input_size or x.shape[1] < 1:
+        if len(x.shape) != 3 or x.shape[2] != self.input_size or x.shape[1] < 1:
             raise ShapeError(
                 f"Recurrent.forward: inputs are {list(x.shape)}; "
                 f"wanted [B, T ≥ 1, {self.input_size}]."

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from unspool.engine.language import Cell
+from unspool.engine.lookup import Lookup
 from unspool.layers.dropout import Dropout
 from unspool.layers.recurrent import Recurrent
 from unspool.layers.state import State
@@ -83,8 +84,7 @@ class LanguageModel(nn.Module):
         Returns:
             Logits, and the state after the last token.
         """
-        x = self.dropout(self.embedding(tokens))
-        h, state = self.encoder(x, state=state)
+        h, state = self.encoder(Lookup(self.embedding.weight, tokens), state=state)
         return self.head(self.dropout(h)), state
 
     def step(

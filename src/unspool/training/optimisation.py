@@ -121,7 +121,7 @@ def learning_rate(settings: TrainSettings, step: int) -> float:
     """
     warmup = min(settings.warmup, settings.steps // 2)
     if step < warmup:
-        return settings.learning_rate * (step + 1) / warmup
+        return settings.learning_rate * ((step + 1) / warmup)
     if settings.schedule == "constant":
         return settings.learning_rate
     progress = (step - warmup) / max(1, settings.steps - warmup)
