@@ -11,12 +11,14 @@ from torch import Tensor
 
 from unspool.engine.backward import run_backward
 from unspool.engine.call import Call, run_forward
+from unspool.engine.graph import resolve
 from unspool.engine.hoist import filled, hoist, parameter_nodes, single_parameters
 from unspool.engine.language import Cell
 from unspool.engine.lookup import Lookup
 from unspool.engine.plan import Plan, plan_of, refusal
 from unspool.engine.rows import Pack, Rows, arrange_rows, sorted_rows, unsorted_rows
 from unspool.engine.stages import axis_of
+from unspool.engine.twice import core_loop
 
 __all__ = ["refusal", "scan"]
 
@@ -105,23 +107,53 @@ class _Core(torch.autograd.Function):
         if training:
             ctx.save_for_backward(*tensors)
             ctx.memory_versions = [(m, m._version) for m in call.memory.values()]
-            ctx.call, ctx.split = call, split
+            ctx.call, ctx.split, ctx.mask = call, split, mask
             ctx.shapes = [tensor.shape for tensor in tensors]
             ctx.num_traces = len(traces)
         return (outputs, *final, *traces)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         call: Call = ctx.call
-        _ = ctx.saved_tensors  # notices parameters that were changed in place
+        tensors = ctx.saved_tensors  # notices parameters that were changed in place
         if any(memory._version != version for memory, version in ctx.memory_versions):
             raise RuntimeError(
                 "unspool.scan: outputs needed for the gradient were modified by an in-place "
                 "operation; work on a copy, such as outputs.clone()."
             )
-        results = run_backward(call, gradients, ctx.shapes, ctx.split)
+        if torch.is_grad_enabled():
+            results = _differentiable_gradients(ctx, tensors, gradients)
+        else:
+            results = run_backward(call, gradients, ctx.shapes, ctx.split)
         return (None,) * 7 + tuple(results)
+
+
+def _differentiable_gradients(
+    ctx: Any, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """The same gradients, made of operations that can be differentiated again."""
+    call: Call = ctx.call
+    plan = call.plan
+    # Through views the streams, which were made of the parameters, count as inputs of their own.
+    tensors = [tensor.view_as(tensor) for tensor in tensors]
+    families, prepared, state, streams = _parts(tensors, ctx.split)
+    values = single_parameters(plan, dict(zip(plan.families, families, strict=True)))
+    values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
+    if plan.linear is not None and len(plan.streams) > 0 and len(streams) == 1:
+        streams = streams[0].split(plan.padded(call.units), 1)
+    widths = [resolve(plan.core.nodes[i].shape[0], call.features, call.units) for i in plan.streams]
+    cut = [stream[:, :width] for stream, width in zip(streams, widths, strict=True)]
+    made = core_loop(plan, call.rows, call.features, ctx.mask, values, state, cut)
+    pairs = [(m, g) for m, g in zip(made, gradients, strict=False) if g is not None]
+    wanted = [k for k, needed in enumerate(ctx.needs_input_grad[7:]) if needed]
+    found = torch.autograd.grad(
+        [m for m, _ in pairs], [tensors[k] for k in wanted], [g for _, g in pairs],
+        create_graph=True, allow_unused=True,
+    )  # fmt: skip
+    results: list[Tensor | None] = [None] * len(tensors)
+    for k, gradient in zip(wanted, found, strict=True):
+        results[k] = gradient
+    return results
 
 
 def _parts(tensors: Sequence[Tensor], sizes: list[int]) -> list[Sequence[Tensor]]:
