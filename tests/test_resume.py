@@ -211,7 +211,7 @@ def test_signalled_run_saves_and_resumes_exactly(number, text, undisturbed, tmp_
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_second_signal_leaves_at_once(number, text, tmp_path, capfd):
-    child = Child(text, tmp_path / "run", pause=600.0)
+    child = Child(text, tmp_path / "run", pause=30.0)
     child.hear("paused")
     child.signal(number)
     assert not child.ends_within(0.3)  # it is asleep in the middle of a step

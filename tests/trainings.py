@@ -45,24 +45,10 @@ EVERYTHING = {
     "train.evaluate_every": 50,
     "train.checkpoint_every": 30,
 }
-WORDS = [
-    "the",
-    "a",
-    "cat",
-    "dog",
-    "mat",
-    "bed",
-    "sat",
-    "ran",
-    "on",
-    "to",
-    "his",
-    "her",
-    "and",
-    "then",
-    "it",
-    "was",
-]
+WORDS = (
+    "the", "a", "cat", "dog", "mat", "bed", "sat", "ran", "on", "to", "his", "her", "and", "then",
+    "it", "was",
+)  # fmt: skip
 # What differs from run to run without being part of the result.
 INCIDENTAL = {"seconds", "run"}
 # A child starts from a process that has torch loaded, one thread, and no work behind it.
@@ -149,6 +135,7 @@ class Child:
         self._process = CONTEXT.Process(target=_live, args=(theirs, text, folder, pause, changes))
         self._process.start()
         theirs.close()
+        self.number = self._process.pid
         self.hear("ready")
         self._start = time.monotonic()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from unspool.config import resolve
 from unspool.data.tokenizer import Tokenizer
 from unspool.data.tokens import load_tokenizer
 from unspool.devices import choose_device
@@ -24,6 +25,7 @@ from unspool.record import TOKENIZER_FILE, Record
 from unspool.tasks.write import UNITS, bits_per_character, stream_loss, write
 from unspool.training import layout
 from unspool.training.checkpoint import load_model, newest_checkpoint
+from unspool.training.durable import one_line
 from unspool.training.loop import load_weights
 from unspool.training.run import Run
 
@@ -88,7 +90,7 @@ class Predictor:
         settings = SamplingSettings(temperature=temperature, top_k=top_k, top_p=top_p)
         return write(self.model, self.tokenizer, length, prompt, settings, seed)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def next(self, text: str, top: int = 10) -> list[tuple[str, float]]:
         """The likeliest tokens after a text, with their probabilities.
 
@@ -209,16 +211,15 @@ def _load_model(folder: Path, device: torch.device) -> Predictor:
     try:
         if config["task"] != "write":
             raise CheckpointError(f"{folder}: is a model for '{config['task']}'; wanted 'write'.")
-        known = {field.name for field in fields(RecurrentSettings)}
-        unknown = set(config["model"]) - known
-        if unknown:
-            raise CheckpointError(f"{folder}: config.json has the unknown field '{min(unknown)}'.")
-        settings = RecurrentSettings(**config["model"])
+        # The strict reading of a configuration: every key known, every value of its type.
+        settings = resolve(None, {f"model.{key}": v for key, v in config["model"].items()}).model
         model = skeleton(tokenizer.size, settings, Cell.from_dict(config["cell"]))
     except CheckpointError:
         raise
-    except (UnspoolError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise CheckpointError(f"{folder}: config.json describes no model ({error}).") from error
+    except NO_MODEL as error:
+        raise CheckpointError(
+            one_line(f"{folder}: config.json describes no model ({error}).")
+        ) from error
     return _filled(model, tensors, tokenizer, folder, device, None)
 
 
@@ -234,4 +235,14 @@ def _filled(
     return Predictor(model.to(device).eval(), tokenizer, where, step)
 
 
+# What a configuration that only looks like one is seen to lead to.
+NO_MODEL = (
+    UnspoolError,
+    AttributeError,
+    KeyError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 LARGEST_EXPONENT = 700.0  # the exponential of a little more is no float

@@ -20,6 +20,7 @@ from unspool.engine.language import Cell
 from unspool.errors import RunError, UnspoolError
 from unspool.models.language_model import LanguageModel
 from unspool.training import layout
+from unspool.training.durable import one_line
 from unspool.training.plain_json import parse
 from unspool.training.run import Run
 
@@ -74,7 +75,9 @@ class Record:
                 made_with=dict(rest["made_with"]),
             )
         except (UnspoolError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{run.folder}: the record of the run is damaged: {error}") from error
+            raise RunError(
+                one_line(f"{run.folder}: the record of the run is damaged: {error}")
+            ) from error
 
 
 def made_with(model: LanguageModel) -> dict[str, str]:

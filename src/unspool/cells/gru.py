@@ -5,7 +5,7 @@ from typing import Literal
 from unspool.engine.language import cell, sigmoid, tanh
 
 # What an update gate of one does. The lectures, Cho et al., Keras and torch keep the old state;
-# Chung et al. (2014), equation 3, take the candidate.
+# Chung et al. (2014), section 3.2, take the candidate.
 Update = Literal["keep", "take"]
 
 

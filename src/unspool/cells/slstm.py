@@ -6,7 +6,6 @@ from unspool.engine.language import (
     exp,
     log,
     maximum,
-    relu,
     sigmoid,
     tanh,
     where,
@@ -14,15 +13,17 @@ from unspool.engine.language import (
 
 
 def log_sigmoid(z):
-    """ln σ(z) = -ln(1 + e^-z), without overflow for any z."""
-    return -relu(-z) - log(1 + exp(-maximum(z, -z)))
+    """The logarithm of σ(z), -ln(1 + e^-z), without overflow for any z."""
+    # `maximum` and not `relu`: the two kinks at 0 then cancel, and the slope there is right, 1/2.
+    return -maximum(-z, 0) - log(1 + exp(-maximum(z, -z)))
 
 
 @cell(state="h c n m")
 def slstm(x, h, c, n, m, W, R, b, heads: int = 1):
-    """sLSTM with memory mixing within heads. Beck et al. (2024), equations 8 to 17."""
+    """Scalar LSTM of xLSTM with memory mixing within heads. Beck et al. (2024), equations 8 to 17."""
     log_i = W.i @ x + block_diagonal(R.i, heads) @ h + b.i
-    log_f = log_sigmoid(W.f @ x + block_diagonal(R.f, heads) @ h + b.f)
+    a = W.f @ x + block_diagonal(R.f, heads) @ h + b.f
+    log_f = log_sigmoid(a)
     g = tanh(W.g @ x + block_diagonal(R.g, heads) @ h + b.g)
     o = sigmoid(W.o @ x + block_diagonal(R.o, heads) @ h + b.o)
     log_p = where(n > 0, log_f + m, log_i)  # the past; before the first step there is none to scale

@@ -57,6 +57,9 @@ def run_forward(call: Call, training: bool) -> None:
     timed: dict[int, bool] = {}
     for node in program.stored:
         timed[node] = node in always or (training and node in wanted)
+        if timed[node] and node in plan.reused:
+            memory[node] = call.memory[plan.reused[node]]
+            continue
         height = call.rows.total if timed[node] else call.rows.batch
         memory[node] = torch.empty(height, call.width(node, program.nodes), dtype=plan.dtype)
     for index, node in program.memory.items():

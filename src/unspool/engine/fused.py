@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,11 +56,13 @@ def scan(
         packed = x.reshape(T * B, D)
         if rows.source is not None:
             packed = Pack.apply(packed, rows.source)
-    streams, prepared = hoist(plan, parameters, packed, state[0].shape[-1])
+    units = state[0].shape[-1]
+    streams, prepared = hoist(plan, parameters, packed, units)
     traced = [index for _, index in plan.core.gates] if trace else None
     names = list(plan.families)
+    again = partial(hoist, plan, parameters, packed, units)
     results = _Core.apply(
-        plan, rows, traced, len(names), len(prepared), D, mask,
+        plan, rows, traced, len(names), len(prepared), D, mask, again,
         *(parameters[name] for name in names), *prepared, *state, *streams,
     )  # fmt: skip
     count = len(state)
@@ -74,13 +77,16 @@ def scan(
     return outputs, final, kept
 
 
+Hoist = Callable[[], tuple[list[Tensor], list[Tensor]]]
+
+
 class _Core(torch.autograd.Function):
     """The recurrence itself; everything that needs only x has been done."""
 
     @staticmethod
     def forward(
         ctx: Any, plan: Plan, rows: Rows, traced: list[int] | None, num_families: int,
-        num_prepared: int, features: int, mask: Tensor | None, *tensors: Tensor,
+        num_prepared: int, features: int, mask: Tensor | None, again: Hoist, *tensors: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         split = [num_families, num_prepared, len(plan.core.states)]
         families, prepared, state, streams = _parts(tensors, split)
@@ -105,9 +111,13 @@ class _Core(torch.autograd.Function):
             traces = [_unpacked(call, index, copy=True) for index in wanted]
             ctx.mark_non_differentiable(*traces)
         if training:
-            ctx.save_for_backward(*tensors)
+            # The streams are not saved: their memory may hold gates by now (`Plan.reused`).
+            ctx.save_for_backward(*families, *prepared, *state)
+            for stream in plan.streams:
+                if stream not in plan.read_backward:
+                    call.memory.pop(stream, None)
             ctx.memory_versions = [(m, m._version) for m in call.memory.values()]
-            ctx.call, ctx.split, ctx.mask = call, split, mask
+            ctx.call, ctx.split, ctx.mask, ctx.again = call, split, mask, again
             ctx.shapes = [tensor.shape for tensor in tensors]
             ctx.num_traces = len(traces)
         return (outputs, *final, *traces)
@@ -125,7 +135,7 @@ class _Core(torch.autograd.Function):
             results = _differentiable_gradients(ctx, tensors, gradients)
         else:
             results = run_backward(call, gradients, ctx.shapes, ctx.split)
-        return (None,) * 7 + tuple(results)
+        return (None,) * 8 + tuple(results)
 
 
 def _differentiable_gradients(
@@ -134,8 +144,8 @@ def _differentiable_gradients(
     """The same gradients, made of operations that can be differentiated again."""
     call: Call = ctx.call
     plan = call.plan
-    # Through views the streams, which were made of the parameters, count as inputs of their own.
-    tensors = [tensor.view_as(tensor) for tensor in tensors]
+    # Through views the streams, which are made of the parameters, count as inputs of their own.
+    tensors = [tensor.view_as(tensor) for tensor in (*tensors, *ctx.again()[0])]
     families, prepared, state, streams = _parts(tensors, ctx.split)
     values = single_parameters(plan, dict(zip(plan.families, families, strict=True)))
     values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
@@ -145,7 +155,7 @@ def _differentiable_gradients(
     cut = [stream[:, :width] for stream, width in zip(streams, widths, strict=True)]
     made = core_loop(plan, call.rows, call.features, ctx.mask, values, state, cut)
     pairs = [(m, g) for m, g in zip(made, gradients, strict=False) if g is not None]
-    wanted = [k for k, needed in enumerate(ctx.needs_input_grad[7:]) if needed]
+    wanted = [k for k, needed in enumerate(ctx.needs_input_grad[8:]) if needed]
     found = torch.autograd.grad(
         [m for m, _ in pairs], [tensors[k] for k in wanted], [g for _, g in pairs],
         create_graph=True, allow_unused=True,

@@ -1,8 +1,7 @@
 """One step of a cell as a graph: nodes, symbolic shapes, simplification, JSON.
 
-A `Graph` is what `unspool.engine.language` makes of a cell's equations. Shapes are written in two
-letters, D (input features) and H (units); a scalar has the empty shape. Nodes stand in an order in
-which every operand comes before its use. The graph is plain data: saved with a model, it brings
+A `Graph` is what `unspool.engine.language` makes of a cell's equations. Its nodes stand in an order
+in which every operand comes before its use. The graph is plain data: saved with a model, it brings
 the cell back without running anybody's Python.
 """
 
@@ -15,40 +14,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from unspool.engine.checks import check
+from unspool.engine.nodes import ARITY, LEAVES, PRODUCTS, ROWS, Node, resolve
 from unspool.errors import CellError
 
-LEAVES = ("input", "sequence", "state", "parameter", "constant")
-PRODUCTS = ("matmul", "blocks", "bilinear")
-ROWS = ("softmax", "layer_norm")
-ARITY = {
-    **dict.fromkeys(LEAVES, 0),
-    **dict.fromkeys(("neg", "identity", "sigmoid", "tanh", "relu", "exp", "log", "softmax"), 1),
-    **dict.fromkeys(("add", "sub", "mul", "div", "maximum", "greater", "greater_equal"), 2),
-    **dict.fromkeys(("matmul", "blocks"), 2),
-    **dict.fromkeys(("where", "bilinear", "layer_norm"), 3),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One value of the step.
-
-    Attributes:
-        op: a key of `ARITY`. ``input`` changes with time, ``sequence`` is drawn once a sequence
-            (a dropout mask), ``state`` is the value of the step before.
-        args: positions of the operands.
-        shape: () for a scalar, (width,) for a vector; for a parameter the shape of one gate.
-        name: of an input, state or parameter (``W.i``, or ``W`` for a family used whole).
-        value: of a constant; the epsilon of a ``layer_norm``.
-        line: line of the source, 0 when there is none.
-    """
-
-    op: str
-    args: tuple[int, ...] = ()
-    shape: tuple[str | int, ...] = ()
-    name: str = ""
-    value: float = 0.0
-    line: int = 0
+__all__ = [
+    "ARITY",
+    "FOLDS",
+    "LEAVES",
+    "PRODUCTS",
+    "ROWS",
+    "Family",
+    "Graph",
+    "Node",
+    "depends_on_state",
+    "leaves",
+    "mask_recurrent_products",
+    "resolve",
+    "simplify",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +43,9 @@ class Family:
         name: the letter, such as ``W``.
         gates: names behind the dot, in the order of first use; ("",) for a family used whole.
         shape: of one gate, in D, H and numbers.
-        role: what the parameter does, which decides how it starts: ``input`` (a product with x),
-            ``recurrent`` (a product with a state or what was made of one), ``diagonal`` (an
-            elementwise factor), ``bias``, ``gain`` (the scale of a layer norm).
+        role: what the parameter does, which decides how it starts: ``input`` (a product with x, or
+            with what is as wide), ``recurrent`` (a product with a state or what was made of one),
+            ``diagonal`` (an elementwise factor), ``bias``, ``gain`` (the scale of a layer norm).
     """
 
     name: str
@@ -117,7 +101,9 @@ class Graph:
                 continue
             position = node.args.index(parameter)
             if node.op in PRODUCTS:
-                return "recurrent" if depends_on_state(self)[node.args[1]] else "input"
+                depends = depends_on_state(self)
+                states = [a for a in node.args[1:] if depends[a] and self.nodes[a].shape == ("H",)]
+                return "recurrent" if states else "input"
             if node.op == "layer_norm" and position == 1:
                 return "gain"
             if node.op in ("mul", "div"):
@@ -181,53 +167,9 @@ class Graph:
                 tuple((str(name), index) for name, index in data["gates"]),
             )
             check(graph)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise CellError(f"cell: the stored equations are damaged ({error}).") from error
         return graph
-
-
-def resolve(axis: str | int, features: int, units: int) -> int:
-    """The number behind an axis: D, H, a count, or ``H/4`` for a block of a quarter."""
-    if isinstance(axis, int):
-        return axis
-    letter, _, parts = axis.partition("/")
-    return {"D": features, "H": units}[letter] // int(parts or 1)
-
-
-def check(graph: Graph) -> None:
-    """Refuse a graph that could not have come from a trace.
-
-    Raises:
-        ValueError: naming the first thing that is wrong.
-    """
-    for index, node in enumerate(graph.nodes):
-        if node.op not in ARITY or len(node.args) != ARITY[node.op]:
-            raise ValueError(f"node {index} is {node.op!r} of {len(node.args)} operands")
-        if any(type(arg) is not int or not 0 <= arg < index for arg in node.args):
-            raise ValueError(f"node {index} uses a value that comes later")
-        if not math.isfinite(node.value):
-            raise ValueError(f"node {index} holds the constant {node.value}")
-        for axis in node.shape:
-            if not (axis in ("D", "H") or _is_block_axis(axis) or _is_count(axis)):
-                raise ValueError(f"node {index} has the axis {axis!r}")
-    if not graph.states or len(graph.updated) != len(graph.states):
-        raise ValueError("states and their new values differ in number")
-    named = [index for _, index in graph.gates]
-    for index in (*graph.updated, graph.output, *named):
-        if type(index) is not int or not 0 <= index < len(graph.nodes):
-            raise ValueError(f"value {index!r} does not exist")
-    if any(n.op == "state" and n.name not in graph.states for n in graph.nodes):
-        raise ValueError("a state is read that is not declared")
-
-
-def _is_count(axis: object) -> bool:
-    return type(axis) is int and 1 <= axis <= 4096
-
-
-def _is_block_axis(axis: object) -> bool:
-    if not isinstance(axis, str) or axis[:2] not in ("D/", "H/"):
-        return False
-    return axis[2:].isdecimal() and _is_count(int(axis[2:]))
 
 
 def depends_on_state(graph: Graph) -> list[bool]:
@@ -271,8 +213,8 @@ def simplify(graph: Graph) -> Graph:
     """The same values by fewer nodes.
 
     Constants are folded, neutral elements dropped, equal expressions computed once, and what
-    nothing needs is left out. Nothing that would change how NaN or infinities travel is done:
-    ``z * 0`` stays.
+    nothing needs is left out. Nothing that would change how NaN, infinities or the sign of a zero
+    travel is done: ``z * 0`` stays, and so does ``z + 0``, which is 0 where z is -0.
     """
     nodes: list[Node] = []
     moved: dict[int, int] = {}
@@ -282,8 +224,8 @@ def simplify(graph: Graph) -> Graph:
         same = _neutral(new, nodes)
         if same is None:
             new = _folded(new, nodes)
-            operands = tuple(sorted(new.args)) if new.op in ("add", "mul", "maximum") else new.args
-            key = (new.op, operands, new.shape, new.name, new.value)
+            operands = tuple(sorted(new.args)) if new.op in ("add", "mul") else new.args
+            key = (new.op, operands, new.shape, new.name, repr(new.value))
             same = known.get(key)
             if same is None:
                 nodes.append(new)
@@ -297,7 +239,7 @@ def _neutral(node: Node, nodes: list[Node]) -> int | None:
 
     def is_constant(position: int, value: float) -> bool:
         operand = nodes[node.args[position]]
-        return operand.op == "constant" and operand.value == value
+        return operand.op == "constant" and repr(operand.value) == repr(value)
 
     def same_shape(position: int) -> bool:
         return nodes[node.args[position]].shape == node.shape
@@ -306,7 +248,7 @@ def _neutral(node: Node, nodes: list[Node]) -> int | None:
         return node.args[0]
     if node.op == "neg" and nodes[node.args[0]].op == "neg":
         return nodes[node.args[0]].args[0]
-    neutral = {"add": 0.0, "mul": 1.0, "sub": 0.0, "div": 1.0}.get(node.op)
+    neutral = {"add": -0.0, "mul": 1.0, "sub": 0.0, "div": 1.0}.get(node.op)
     if neutral is None:
         return None
     if is_constant(1, neutral) and same_shape(0):

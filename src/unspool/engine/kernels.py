@@ -195,9 +195,16 @@ def _parallel() -> Callable[[int, int, int], None]:
         if _FORKED:
             return in_turn(address, arguments, threads)
         gomp(address, arguments, threads, 0)
-        return None
+        return _finish(address, arguments, threads)
 
     return in_team
+
+
+def _finish(address: int, arguments: int, threads: int) -> None:
+    """Shards nobody took: OMP_THREAD_LIMIT and OMP_DYNAMIC make a team smaller than asked for."""
+    counter = ctypes.c_int64.from_address(ctypes.c_int64.from_address(arguments).value)
+    if counter.value < threads:
+        in_turn(address, arguments, threads - counter.value)
 
 
 def in_turn(address: int, arguments: int, threads: int) -> None:
@@ -223,4 +230,8 @@ def _openmp() -> ctypes.CDLL | None:
 
 _FORKED: list[bool] = []
 if hasattr(os, "register_at_fork"):
+    # Forking waits for a compilation on another thread: the child could never release its lock.
+    os.register_at_fork(
+        before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release
+    )
     os.register_at_fork(after_in_child=lambda: _FORKED.append(True))

@@ -13,7 +13,7 @@ from unspool.engine.graph import Graph, mask_recurrent_products
 from unspool.engine.language import Cell
 from unspool.engine.llvm import Code, generate
 from unspool.engine.schedule import Schedule, schedule
-from unspool.engine.stages import Program
+from unspool.engine.stages import Program, Stage
 from unspool.errors import BackendError
 
 
@@ -38,6 +38,46 @@ class Plan:
         self.linear = linear_streams(self)
 
     @cached_property
+    def read_backward(self) -> frozenset[int]:
+        """Inputs of the core that the way back reads as well."""
+        program = self.schedule.backward
+        read = {index for stage in program.stages for index in _reads(program, stage)}
+        operands = {outer.operand for outer in self.schedule.gradient.matrices}
+        found = {program.original[index] for index in read if index in program.original}
+        return frozenset(self.streams) & (found | operands)
+
+    @cached_property
+    def reused(self) -> dict[int, int]:
+        """Stored values of the forward program that can lie where an input of the core lay.
+
+        An input whose last reader is the sweep that makes the value is not needed any more; so the
+        gates take the place of the sums they were made of. Only for streams that are our own.
+
+        Returns:
+            By node of the program the input, as the core numbers it.
+        """
+        if self.linear is None:
+            return {}
+        program = self.schedule.forward
+        leaves = {program.original[i]: i for i in program.original}
+        ends = {*self.core.updated, self.core.output}
+        kept = {program.memory[index] for index in program.memory if index not in ends}
+        gates = {index for _, index in self.core.gates}
+        free = [s for s in self.streams if s not in self.read_backward and s not in gates]
+        last: dict[int, int] = {}
+        for number, stage in enumerate(program.stages):
+            for index in _reads(program, stage):
+                last[index] = number
+        found: dict[int, int] = {}
+        for number, stage in enumerate(program.stages):
+            for node in stage.stores:
+                ready = [s for s in free if last.get(leaves[s], 0) <= number]
+                if node in kept and ready and stage.axis == "H":
+                    found[node] = ready[0]
+                    free.remove(ready[0])
+        return found
+
+    @cached_property
     def forward(self) -> Side:
         """The step's program; compiled when first needed."""
         return Side(self, self.schedule.forward, reverse=False)
@@ -56,6 +96,14 @@ class Plan:
         """A width filled up to whole panels."""
         panel = 2 * self.lanes
         return -(-width // panel) * panel
+
+
+def _reads(program: Program, stage: Stage) -> set[int]:
+    """Nodes a stage takes from memory or from earlier stages."""
+    made = (*stage.nodes, *stage.sums, *stage.scalars)
+    read = {arg for node in made for arg in program.nodes[node].args}
+    read |= {operand for group in stage.groups for sums in group.terms for _, operand, _ in sums}
+    return read | {node for _, node in (*stage.carries, *stage.learnt)}
 
 
 class Side:

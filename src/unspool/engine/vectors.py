@@ -1,4 +1,4 @@
-"""Arithmetic on LLVM vectors: constants, selects, and exp, tanh, sigmoid to a few units in the last place.
+"""Arithmetic on LLVM vectors: exp, tanh, sigmoid to a few units in the last place.
 
 NaN stays NaN and infinities come out as the limits; nothing here is faster at the price of either.
 """
@@ -6,6 +6,7 @@ NaN stays NaN and infinities come out as the limits; nothing here is faster at t
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -118,7 +119,7 @@ class Vectors:
         return self.b.select(self.b.fcmp_ordered("<", x, bound), bound, x)
 
     def exp(self, x: ir.Value) -> ir.Value:
-        """e^x = 2^n e^r with n whole and |r| at most ln 2 / 2; denormals and infinity come out right."""
+        """e^x = 2^n e^r with n whole and |r| at most ln 2 / 2; denormal results come out right."""
         b, form = self.b, self.form
         x = self.select_below(self.select_above(x, form.highest), form.lowest)
         shifted = self.fma(x, self.constant(1.0 / math.log(2.0)), self.constant(form.shifter))
@@ -167,7 +168,11 @@ class Vectors:
         return self.b.bitcast(self.b.shl(biased, self.whole(self.form.mantissa)), self.type)
 
     def _exp_near_zero(self, r: ir.Value) -> ir.Value:
-        """e^r for |r| up to ln 2 / 2. Coefficients: Moshier, Cephes library (1989), expf and exp."""
+        """e^r for |r| up to ln 2 / 2.
+
+        Source:
+            Moshier, Cephes mathematical library (1989): coefficients of expf and exp.
+        """
         b = self.b
         if self.form.name == "f32":
             p = self.polynomial(r, EXP_FLOAT32)
@@ -182,7 +187,13 @@ class Vectors:
         return self.reciprocal(self.b.fadd(self.constant(1.0), self.exp(self.b.fneg(x))))
 
     def tanh(self, x: ir.Value) -> ir.Value:
-        """Near zero a polynomial, so that small numbers keep every digit; beyond it 1 - 2 / (e^2|x| + 1)."""
+        """Near zero a polynomial, so that small numbers keep every digit; else 1 - 2 / (e^2|x| + 1).
+
+        Computed for |x|, so that the sign, of a zero as well, is that of x.
+
+        Source:
+            Moshier, Cephes mathematical library (1989): coefficients of tanhf and tanh.
+        """
         b = self.b
         bits = b.bitcast(x, self.integers)
         sign_bit = self.whole(-(2 ** (self.form.bytes * 8 - 1)))
@@ -191,15 +202,15 @@ class Vectors:
         big = self.exp(b.fadd(size, size))
         share = self.reciprocal(b.fadd(big, self.constant(1.0)))
         far = self.fma(self.constant(-2.0), share, self.constant(1.0))
-        far = b.bitcast(b.or_(b.bitcast(far, self.integers), sign), self.type)
-        square = b.fmul(x, x)
+        square = b.fmul(size, size)
         if self.form.name == "f32":
             factor = self.polynomial(square, TANH_FLOAT32)
         else:
             top = self.polynomial(square, TANH_FLOAT64_P)
             factor = b.fdiv(top, self.polynomial(square, TANH_FLOAT64_Q))
-        near = self.fma(b.fmul(x, square), factor, x)
-        return b.select(b.fcmp_ordered("<", size, self.constant(0.625)), near, far)
+        near = self.fma(b.fmul(size, square), factor, size)
+        value = b.select(b.fcmp_ordered("<", size, self.constant(0.625)), near, far)
+        return b.bitcast(b.or_(b.bitcast(value, self.integers), sign), self.type)
 
     def relu(self, x: ir.Value) -> ir.Value:
         """max(x, 0), NaN for NaN."""
@@ -229,8 +240,6 @@ class Vectors:
 
 
 def _rounded_to_float32(value: float) -> float:
-    import struct
-
     try:
         return struct.unpack("f", struct.pack("f", value))[0]
     except OverflowError:

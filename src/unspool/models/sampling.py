@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from unspool.errors import ConfigError
@@ -79,7 +79,9 @@ def probabilities(
     # The largest score is taken off first: divided by a tiny temperature it would be infinite.
     scores = logits.double() - logits.max(-1, keepdim=True).values.double()
     weights = torch.softmax(scores / settings.temperature, -1)
-    ordered, order = weights.sort(descending=True, stable=True)
+    # By score, not by weight: a huge temperature makes all weights the same.
+    order = logits.sort(dim=-1, descending=True, stable=True).indices
+    ordered = weights.gather(-1, order)
     rank = torch.arange(weights.shape[-1], device=weights.device)
     allowed = torch.ones_like(ordered, dtype=torch.bool)
     if settings.top_k:
@@ -91,7 +93,6 @@ def probabilities(
     return (kept / kept.sum(-1, keepdim=True)).to(logits.dtype)
 
 
-@torch.inference_mode()
 def continuation(
     model: NextToken,
     prompt: list[int],
@@ -109,9 +110,17 @@ def continuation(
     Yields:
         Token ids.
     """
-    logits, state = model(torch.tensor([prompt], device=model.device), None)
+    logits, state = _read(model, torch.tensor([prompt], device=model.device), None)
     while True:
         weights = probabilities(logits[0, -1].cpu(), settings)
         token = torch.multinomial(weights, 1, generator=generator)
         yield int(token)
-        logits, state = model(token[None].to(model.device), state)
+        logits, state = _read(model, token[None].to(model.device), state)
+
+
+@torch.no_grad()
+def _read(
+    model: NextToken, tokens: Int64[Tensor, "B T"], state: State | None
+) -> tuple[Float[Tensor, "B T V"], State]:
+    # Here and not around the generator, whose caller would be without gradients between tokens.
+    return model(tokens, state)

@@ -1,0 +1,399 @@
+"""The fused engine against the readable loop: every cell, size, direction, dtype."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from equations import make_cell, sources
+from scanning import (
+    assert_same,
+    draw_case,
+    everything,
+    lengths_for,
+    mask_for,
+    threads,
+)
+from tolerance import assert_close
+from unspool.cells import CELLS
+from unspool.engine.language import bilinear, cell, log, tanh
+from unspool.engine.scan import choose_backend, scan
+from unspool.errors import BackendError
+from unspool.layers.recurrent import Recurrent
+
+LIKE = torch.zeros(1)
+
+
+def serves(member):
+    try:
+        return bool(choose_backend(member, LIKE, "llvm"))
+    except BackendError:
+        return False
+
+
+FUSED = [name for name in CELLS if serves(CELLS[name])]
+# T, B, D, H: single ones of everything, sizes that are no multiple of any vector, sizes that are.
+SIZES = [(1, 1, 1, 1), (5, 3, 2, 7), (4, 1, 3, 16), (3, 5, 1, 33), (2, 13, 4, 32)]
+every_fused = pytest.mark.parametrize("name", FUSED)
+every_dtype = pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32], ids=["float64", "float32"]
+)
+
+
+def options_for(layout, sizes):
+    lengths = lengths_for(sizes[0], sizes[1]) if "ragged" in layout else None
+    return {"lengths": lengths, "reverse": "backward" in layout}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    with threads(1):
+        yield
+
+
+# The law.
+
+
+@every_fused
+@every_dtype
+@pytest.mark.parametrize("layout", ["forward", "backward", "ragged forward", "ragged backward"])
+def test_fused_scan_is_the_readable_loop(name, dtype, layout):
+    for sizes in SIZES:
+        case = draw_case(CELLS[name], sizes, dtype)
+        options = options_for(layout, sizes)
+        expected = everything(CELLS[name], "reference", case, **options)
+        found = everything(CELLS[name], "llvm", case, **options)
+        assert_same(found, expected, joint=1 in sizes[2:])
+
+
+@every_fused
+@pytest.mark.parametrize("count", [2, 3])
+def test_fused_scan_is_the_readable_loop_on_several_threads(name, count):
+    for sizes in [(5, 7, 2, 5), (4, 2, 2, 17)]:
+        case = draw_case(CELLS[name], sizes)
+        for layout in ("forward", "ragged backward"):
+            options = options_for(layout, sizes)
+            expected = everything(CELLS[name], "reference", case, **options)
+            with threads(count):
+                assert_same(everything(CELLS[name], "llvm", case, **options), expected)
+
+
+@every_fused
+def test_fused_scan_is_the_readable_loop_under_a_dropout_mask(name):
+    case = draw_case(CELLS[name], (4, 3, 2, 9))
+    options = {"mask": mask_for(case[2]), **options_for("ragged", (4, 3))}
+    expected = everything(CELLS[name], "reference", case, **options)
+    assert_same(everything(CELLS[name], "llvm", case, **options), expected)
+
+
+@settings(deadline=None, max_examples=12, derandomize=True)
+@given(source=sources(), ragged=st.booleans(), reverse=st.booleans(), seed=st.integers(0, 99))
+def test_fused_scan_of_a_drawn_cell_is_the_readable_loop(source, ragged, reverse, seed):
+    member = make_cell(source)
+    case = draw_case(member, (3, 4, 2, 9), seed=seed)
+    options = {"lengths": lengths_for(3, 4) if ragged else None, "reverse": reverse}
+    expected = everything(member, "reference", case, **options)
+    with threads(2):
+        assert_same(everything(member, "llvm", case, **options), expected, joint=True)
+
+
+@pytest.mark.long
+@settings(deadline=None, max_examples=500)
+@given(source=sources(), ragged=st.booleans(), masked=st.booleans(), count=st.integers(1, 3))
+def test_fused_scan_of_many_drawn_cells_is_the_readable_loop(source, ragged, masked, count):
+    member = make_cell(source)
+    case = draw_case(member, (3, 4, 3, 18))
+    options = {"lengths": lengths_for(3, 4) if ragged else None}
+    if masked:
+        options["mask"] = mask_for(case[2])
+    expected = everything(member, "reference", case, **options)
+    with threads(count):
+        assert_same(everything(member, "llvm", case, **options), expected, joint=True)
+
+
+@every_fused
+def test_fused_gradient_is_that_of_finite_differences(name):
+    parameters, x, state = draw_case(CELLS[name], (3, 2, 2, 3))
+    count = len(state)
+
+    def run(x, *rest):
+        weights = dict(zip(parameters, rest[count:], strict=True))
+        result = scan(
+            CELLS[name], weights, x, rest[:count], lengths=torch.tensor([3, 2]), backend="llvm"
+        )
+        return result.outputs, *result.state
+
+    inputs = [value.requires_grad_() for value in (x, *state, *parameters.values())]
+    assert torch.autograd.gradcheck(run, inputs)
+
+
+TORCH_LAYERS = {
+    "rnn": nn.RNN,
+    "lstm": nn.LSTM,
+    "gru_reset_after": nn.GRU,
+}
+
+
+@pytest.mark.parametrize("name", TORCH_LAYERS)
+@every_dtype
+def test_weights_of_torch_give_the_numbers_of_torch(name, dtype, rng):
+    theirs = TORCH_LAYERS[name](3, 6, num_layers=2, bidirectional=True, batch_first=True).to(dtype)
+    ours = Recurrent.from_torch(theirs)
+    ours.named_backend = "llvm"
+    x = torch.randn(4, 5, 3, generator=rng, dtype=dtype).requires_grad_()
+    lengths = torch.tensor([5, 3, 1, 4])
+    packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    expected, _ = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
+    outputs, _ = ours(x, lengths)
+    assert_close(outputs, expected)
+    gradients = [torch.autograd.grad((y * y).sum(), x)[0] for y in (outputs, expected)]
+    assert_close(*gradients)
+
+
+# What a row may and may not do to others.
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["lstm", "gru", "layer_norm_lstm", "mogrifier_lstm"])
+def test_what_is_not_finite_stays_in_its_own_row(name, bad):
+    parameters, x, state = draw_case(CELLS[name], (4, 5, 3, 9))
+    spoilt = x.clone()
+    spoilt[1, 2, 0] = bad
+    results = {}
+    for backend in ("llvm", "reference"):
+        for key, value in (("clean", x), ("spoilt", spoilt)):
+            result = scan(CELLS[name], parameters, value, state, backend=backend)
+            results[backend, key] = result.outputs
+    others = [0, 1, 3, 4]
+    assert torch.equal(results["llvm", "spoilt"][:, others], results["llvm", "clean"][:, others])
+    row, expected = results["llvm", "spoilt"][:, 2], results["reference", "spoilt"][:, 2]
+    assert torch.equal(row.isnan(), expected.isnan())
+    assert row[1].isnan().any() if bad != bad else torch.allclose(row, expected, equal_nan=True)
+
+
+@every_fused
+def test_padding_is_never_read(name):
+    case = draw_case(CELLS[name], (5, 3, 2, 7))
+    parameters, x, state = case
+    lengths = torch.tensor([2, 5, 1])
+    spoilt = x.clone()
+    spoilt[torch.arange(5)[:, None] >= lengths] = float("nan")
+    for reverse in (False, True):
+        options = {"lengths": lengths, "reverse": reverse}
+        clean = everything(CELLS[name], "llvm", case, **options)
+        found = everything(CELLS[name], "llvm", (parameters, spoilt, state), **options)
+        for key, value in clean.items():
+            assert torch.equal(found[key], value), key
+        assert not found["gradient of x"][torch.arange(5)[:, None] >= lengths].any()
+
+
+@pytest.mark.parametrize("units", [1, 5, 17])
+def test_units_that_only_fill_a_vector_change_nothing(units):
+    """In the filling every parameter is zero: 0/0 and log 0 stand there and must stay there."""
+
+    @cell(state="h")
+    def divided(x, h, W, U, s):
+        return tanh((W.h @ x + U.h @ h) / s.h + log(s.h * s.h))
+
+    parameters, x, state = draw_case(divided, (4, 3, 2, units))
+    parameters["s"] = parameters["s"].abs() + 0.5
+    case = parameters, x, state
+    assert_same(everything(divided, "llvm", case), everything(divided, "reference", case))
+
+
+# Runs that must agree bit for bit.
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("name", ["lstm", "gru", "layer_norm_lstm", "slstm"])
+def test_runs_are_bit_identical_at_a_fixed_number_of_threads(name, count):
+    case = draw_case(CELLS[name], (6, 11, 3, 19), torch.float32)
+    options = {"lengths": lengths_for(6, 11)}
+    with threads(count):
+        first = everything(CELLS[name], "llvm", case, **options)
+        for _ in range(5):
+            again = everything(CELLS[name], "llvm", case, **options)
+            assert all(torch.equal(again[key], value) for key, value in first.items())
+
+
+@every_fused
+def test_row_is_the_same_alone_and_in_any_company(name):
+    parameters, x, state = draw_case(CELLS[name], (4, 14, 3, 18))
+    whole = scan(CELLS[name], parameters, x, state, backend="llvm").outputs
+    for row in (0, 6, 13):
+        own = tuple(s[row : row + 1] for s in state)
+        alone = scan(CELLS[name], parameters, x[:, row : row + 1], own, backend="llvm").outputs
+        assert_close(alone, whole[:, row : row + 1])
+
+
+# Tensors as users have them.
+
+
+def test_tensors_may_lie_in_memory_any_way():
+    member = CELLS["lstm"]
+    parameters, x, state = draw_case(member, (4, 3, 2, 16))
+    expected = scan(member, parameters, x, state, backend="reference").outputs
+    spread = {name: torch.stack([p, p], -1).flatten(-2)[..., ::2] for name, p in parameters.items()}
+    for other in (
+        x.transpose(0, 1).contiguous().transpose(0, 1),
+        torch.stack([x, x], -1)[..., 0],
+        x.permute(2, 1, 0).contiguous().permute(2, 1, 0),
+    ):
+        assert not other.is_contiguous()
+        assert torch.equal(other, x)
+        strided = tuple(torch.stack([s, s], -1)[..., 1] for s in state)
+        assert_close(scan(member, spread, other, strided, backend="llvm").outputs, expected)
+
+
+def test_expanded_tensors_are_read_as_if_they_were_whole():
+    member = CELLS["gru"]
+    parameters, x, state = draw_case(member, (4, 3, 2, 16))
+    start, same = state[0][:1].expand(3, -1), x[:, :1].expand(-1, 3, -1)
+    found = scan(member, parameters, same, (start,), backend="llvm").outputs
+    expected = scan(member, parameters, same, (start,), backend="reference").outputs
+    assert_close(found, expected)
+    assert torch.equal(found[:, 0], found[:, 2])
+
+
+def test_gradient_of_an_expanded_start_is_summed():
+    member = CELLS["lstm"]
+    parameters, x, state = draw_case(member, (4, 3, 2, 16))
+    gradients = []
+    for backend in ("llvm", "reference"):
+        start = [s[:1].clone().requires_grad_() for s in state]
+        result = scan(member, parameters, x, tuple(s.expand(3, -1) for s in start), backend=backend)
+        gradients.append(torch.autograd.grad(result.outputs.square().sum(), start))
+    assert_close(*gradients)
+
+
+# Autograd's own contract.
+
+
+@pytest.mark.parametrize("wanted", ["x", "W", "U", "b", "h", "c"])
+def test_gradient_of_one_alone_is_the_same_as_among_all(wanted):
+    member = CELLS["lstm"]
+    case = draw_case(member, (4, 3, 2, 9))
+    expected = everything(member, "llvm", case)[f"gradient of {wanted}"]
+    parameters, x, state = case
+    leaves = {"x": x, **parameters, **dict(zip(member.states, state, strict=True))}
+    leaf = leaves[wanted].requires_grad_()
+    result = scan(member, parameters, x, state, backend="llvm")
+    ends = (result.outputs, *result.state)
+    from scanning import wave
+
+    assert_close(torch.autograd.grad(sum((e * wave(e)).sum() for e in ends), leaf)[0], expected)
+
+
+def test_gradient_through_final_states_alone_is_that_of_the_loop():
+    member = CELLS["lstm"]
+    parameters, x, state = draw_case(member, (4, 3, 2, 9))
+    x.requires_grad_()
+    found = []
+    for backend in ("llvm", "reference"):
+        result = scan(member, parameters, x, state, lengths=lengths_for(4, 3), backend=backend)
+        found.append(torch.autograd.grad(result.state[1].square().sum(), x)[0])
+    assert_close(*found)
+
+
+def test_backward_can_be_run_twice_when_the_graph_is_retained():
+    member = CELLS["gru"]
+    parameters, x, state = draw_case(member, (4, 3, 2, 9))
+    leaves = [value.requires_grad_() for value in (x, *parameters.values(), *state)]
+    loss = scan(member, parameters, x, state, backend="llvm").outputs.square().sum()
+    first = torch.autograd.grad(loss, leaves, retain_graph=True)
+    second = torch.autograd.grad(loss, leaves)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    with pytest.raises(RuntimeError, match="second time"):
+        torch.autograd.grad(loss, leaves)
+
+
+@pytest.mark.parametrize("quiet", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("name", ["lstm", "gru", "layer_norm_lstm"])
+def test_outputs_are_the_same_without_gradients(name, quiet):
+    parameters, x, state = draw_case(CELLS[name], (4, 3, 2, 9))
+    for value in parameters.values():
+        value.requires_grad_()
+    expected = scan(CELLS[name], parameters, x, state, backend="llvm")
+    with quiet():
+        found = scan(CELLS[name], parameters, x, state, backend="llvm", trace=True)
+    assert torch.equal(found.outputs, expected.outputs)
+    assert all(torch.equal(a, b) for a, b in zip(found.state, expected.state, strict=True))
+    assert not found.outputs.requires_grad
+
+
+@pytest.mark.parametrize("units", [9, 32], ids=["odd", "whole vectors"])
+@pytest.mark.parametrize("what", ["outputs", "state", "trace", "x", "start", "weights", "mask"])
+def test_change_in_place_never_spoils_a_gradient_in_silence(what, units):
+    """Either autograd refuses, or a copy protects and the gradient is the right one."""
+    member = CELLS["gru"]
+    parameters, x, state = draw_case(member, (4, 3, units, units), torch.float32)
+    mask = mask_for(state)
+    options = {"mask": mask, "trace": True, "backend": "llvm"}
+    leaves = [value.requires_grad_() for value in (x, *parameters.values(), *state)]
+    result = scan(member, parameters, x, state, **options)
+    expected = torch.autograd.grad(result.outputs.sum() + result.state[0].sum(), leaves)
+    result = scan(member, parameters, x, state, **options)
+    loss = result.outputs.sum() + result.state[0].sum()
+    changed = {
+        "outputs": [result.outputs],
+        "state": result.state,
+        "trace": result.trace.values(),
+        "x": [x],
+        "start": state,
+        "weights": parameters.values(),
+        "mask": [mask],
+    }
+    with torch.no_grad():
+        for value in changed[what]:
+            value.mul_(3.0)
+    try:
+        found = torch.autograd.grad(loss, leaves)
+    except RuntimeError as error:
+        assert "in-place" in str(error) or "inplace" in str(error)
+    else:
+        for one, other in zip(found, expected, strict=True):
+            assert_close(one, other)
+
+
+def test_final_states_and_trace_are_copies_of_their_own():
+    member = CELLS["lstm"]
+    case = draw_case(member, (4, 3, 2, 32))
+    result = scan(member, *case, trace=True, backend="llvm")
+    h, c = result.state
+    memories = {t.untyped_storage().data_ptr() for t in (result.outputs, h, c)}
+    memories |= {value.untyped_storage().data_ptr() for value in result.trace.values()}
+    assert len(memories) == 3 + len(result.trace)
+
+
+# Who serves and who refuses.
+
+
+@cell(state="h")
+def refused(x, h, M, b):
+    """A product that has no fused form."""
+    return tanh(bilinear(M.h, x, h) + b.h)
+
+
+def test_cell_the_engine_cannot_compile_is_refused_by_name_and_served_by_auto():
+    case = draw_case(refused, (3, 2, 2, 4))
+    with pytest.raises(BackendError, match=r"backend 'llvm'.*bilinear"):
+        scan(refused, *case, backend="llvm")
+    assert scan(refused, *case).backend == "reference"
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_is_fused_or_refused_with_a_reason(name):
+    if name in FUSED:
+        assert choose_backend(CELLS[name], LIKE) == "llvm"
+    else:
+        with pytest.raises(BackendError, match="backend 'llvm': .+"):
+            choose_backend(CELLS[name], LIKE, "llvm")
+        assert choose_backend(CELLS[name], LIKE) == "reference"
+
+
+def test_dtype_the_engine_does_not_compute_in_is_refused_by_name():
+    case = draw_case(CELLS["lstm"], (3, 2, 2, 4), torch.bfloat16)
+    with pytest.raises(BackendError, match="bfloat16"):
+        scan(CELLS["lstm"], *case, backend="llvm")
+    assert scan(CELLS["lstm"], *case).backend != "llvm"
