@@ -59,10 +59,10 @@ def main(seconds: float = 60.0) -> None:
     for renderable in [*camera.above, camera.frame]:
         console.print(renderable)
     PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_text(
-        console.export_svg(title="unspool demo", theme=MONOKAI, code_format=FORMAT, unique_id="demo"),
-        encoding="utf-8",
+    picture = console.export_svg(
+        title="unspool demo", theme=MONOKAI, code_format=FORMAT, unique_id="demo"
     )
+    PICTURE.write_text(picture, encoding="utf-8")
 
 
 # Rich's own frame without its web font: every reader has a monospaced one.

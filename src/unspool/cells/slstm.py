@@ -20,7 +20,7 @@ def log_sigmoid(z):
 
 @cell(state="h c n m")
 def slstm(x, h, c, n, m, W, R, b, heads: int = 1):
-    """Scalar LSTM of xLSTM with memory mixing within heads. Beck et al. (2024), equations 8 to 17."""
+    """Scalar LSTM (sLSTM), memory mixed within heads. Beck et al. (2024), equations 8 to 17."""
     log_i = W.i @ x + block_diagonal(R.i, heads) @ h + b.i
     a = W.f @ x + block_diagonal(R.f, heads) @ h + b.f
     log_f = log_sigmoid(a)

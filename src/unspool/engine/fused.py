@@ -100,6 +100,7 @@ class _Core(torch.autograd.Function):
             if node is not None:
                 call.start[node] = filled(sorted_rows(value, rows), plan.padded(units)).contiguous()
         if mask is not None:
+            mask = mask.clone()  # the backward pass reads it, whatever becomes of the caller's
             call.mask = filled(sorted_rows(mask, rows), plan.padded(units)).contiguous()
         training = any(ctx.needs_input_grad)
         run_forward(call, training or traced is not None)

@@ -207,13 +207,9 @@ def cell(*, state: str, output: str | None = None) -> Callable[[Callable[..., An
         options = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
         if not states:
             raise CellError(f'{where}: no states; name at least one, as in `@cell(state="h")`.')
-        odd = [
-            str(p)
-            for p in parameters.values()
-            if p.kind in ODD or p.kind is p.KEYWORD_ONLY and p.default is p.empty
-        ]
-        if odd:
-            raise CellError(f"{where}: takes `{odd[0]}`; wanted plain names only.")
+        for p in parameters.values():
+            if p.kind in ODD or (p.kind is p.KEYWORD_ONLY and p.default is p.empty):
+                raise CellError(f"{where}: takes `{p}`; wanted plain names only.")
         if tuple(required[1 : 1 + len(states)]) != states:
             raise CellError(
                 f"{where}: after the input it takes ({', '.join(required[1 : 1 + len(states)])}), "

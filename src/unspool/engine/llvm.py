@@ -100,9 +100,7 @@ class _Emitter:
         for stage in program.stages:
             self.sums += stage.sums
             self.scalars += [*stage.sums, *stage.scalars]
-        self.widest = max(
-            (self._rows(s) * self._vectors(s) for s in program.stages), default=0
-        )
+        self.widest = max((self._rows(s) * self._vectors(s) for s in program.stages), default=0)
 
     def run(self) -> Code:
         signature = ir.FunctionType(ir.VoidType(), [I64.as_pointer()])
@@ -486,9 +484,7 @@ class _Emitter:
         b, v = self.b, self.v
         total = self.nodes[index].op == "row_sum"
         lanes = ir.VectorType(I64, self.lanes)
-        numbers = b.add(
-            _splat(b, unit, self.lanes), ir.Constant(lanes, list(range(self.lanes)))
-        )
+        numbers = b.add(_splat(b, unit, self.lanes), ir.Constant(lanes, list(range(self.lanes))))
         inside = b.icmp_signed("<", numbers, _splat(b, self.width[axis], self.lanes))
         value = b.select(inside, value, v.constant(0.0 if total else float("-inf")))
         place = self._sum_place(index, row)
@@ -594,7 +590,9 @@ class _Emitter:
             for u in range(lanes):
                 place = b.add(k, I64(u))
                 first = b.mul(place, I64(wide * self.lanes))
-                columns = [self._load(weights, b.add(first, I64(c * self.lanes))) for c in range(wide)]
+                columns = [
+                    self._load(weights, b.add(first, I64(c * self.lanes))) for c in range(wide)
+                ]
                 for m in range(rows):
                     scalar = v.broadcast(b.load(b.gep(pointers[m], [place])))
                     for c in range(wide):

@@ -70,9 +70,7 @@ def _unsorted(value: Tensor, rows: Rows) -> Tensor:
     return unsorted_rows(value, rows)
 
 
-def _values(
-    plan: Plan, leaves: Mapping[str, Tensor], features: int, units: int
-) -> list[Tensor]:
+def _values(plan: Plan, leaves: Mapping[str, Tensor], features: int, units: int) -> list[Tensor]:
     values: list[Tensor] = []
     like = next(iter(leaves.values()))
     for node in plan.core.nodes:

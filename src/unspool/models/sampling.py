@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from unspool.errors import ConfigError
 from unspool.layers.state import State
+from unspool.models.language_model import LanguageModel
+from unspool.models.streaming import TokenStream, streams
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +81,8 @@ def probabilities(
     # The largest score is taken off first: divided by a tiny temperature it would be infinite.
     scores = logits.double() - logits.max(-1, keepdim=True).values.double()
     weights = torch.softmax(scores / settings.temperature, -1)
+    if not settings.top_k and settings.top_p == 1.0:
+        return weights.to(logits.dtype)
     # By score, not by weight: a huge temperature makes all weights the same.
     order = logits.sort(dim=-1, descending=True, stable=True).indices
     ordered = weights.gather(-1, order)
@@ -110,17 +114,27 @@ def continuation(
     Yields:
         Token ids.
     """
-    logits, state = _read(model, torch.tensor([prompt], device=model.device), None)
+    read = _reader(model)
+    for token in prompt:
+        scores = read(token)
     while True:
-        weights = probabilities(logits[0, -1].cpu(), settings)
-        token = torch.multinomial(weights, 1, generator=generator)
-        yield int(token)
-        logits, state = _read(model, token[None].to(model.device), state)
+        weights = probabilities(scores, settings)
+        token = int(torch.multinomial(weights, 1, generator=generator))
+        yield token
+        scores = read(token)
 
 
-@torch.no_grad()
-def _read(
-    model: NextToken, tokens: Int64[Tensor, "B T"], state: State | None
-) -> tuple[Float[Tensor, "B T V"], State]:
-    # Here and not around the generator, whose caller would be without gradients between tokens.
-    return model(tokens, state)
+def _reader(model: NextToken) -> Callable[[int], Float[Tensor, " V"]]:
+    """What reads a token and scores the next: a stream where there can be one."""
+    if isinstance(model, LanguageModel) and streams(model):
+        stream = TokenStream(model)
+        return lambda token: torch.from_numpy(stream.read(token))
+    state: State | None = None
+
+    @torch.no_grad()
+    def read(token: int) -> Tensor:
+        nonlocal state
+        logits, state = model(torch.tensor([[token]], device=model.device), state)
+        return logits[0, -1].cpu()
+
+    return read

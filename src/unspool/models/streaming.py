@@ -36,7 +36,7 @@ class TokenStream:
         encoder = model.encoder
         if encoder.bidirectional:
             raise ConfigError("TokenStream: a bidirectional model cannot read token by token.")
-        choose_backend(encoder.cell, model.head.bias, "llvm")
+        choose_backend(encoder.cell, model.head.bias.detach(), "llvm")
         self._table = model.embedding.weight.detach().clone()
         self._row_bytes = self._table.stride(0) * self._table.element_size()
         self._weight = model.head.weight.detach().numpy().copy()
@@ -51,7 +51,8 @@ class TokenStream:
                 layer.read_from((below[0].data_ptr(), below[1].data_ptr()))
             self._layers.append(layer)
         self._start = [
-            tuple(value[:, index] for value in encoder.start(1)) for index in range(len(self._layers))
+            tuple(start[:, index] for start in encoder.start(1))
+            for index in range(len(self._layers))
         ]
         self.reset()
 
@@ -79,3 +80,10 @@ class TokenStream:
             else:
                 h = layer.step()
         return self._weight @ h.numpy()[0] + self._bias
+
+
+def streams(model: LanguageModel) -> bool:
+    """Whether a `TokenStream` can be made of a model: one direction, fused code, on the CPU."""
+    encoder = model.encoder
+    automatic = encoder.named_backend in ("auto", "llvm")
+    return automatic and not encoder.bidirectional and encoder.backend == "llvm"
