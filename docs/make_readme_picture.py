@@ -5,8 +5,8 @@
 Trains for about a minute in a temporary folder, or for SECONDS, and writes docs/images/demo.svg.
 """
 
+import contextlib
 import io
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -50,10 +50,8 @@ class Camera:
 def main(seconds: float = 60.0) -> None:
     """Run the demo and write the picture."""
     camera = Camera()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         jobs.demo(observers=[camera], seconds=seconds)
-        os.chdir(PICTURE.parent)
     console = Console(file=io.StringIO(), force_terminal=True, width=COLUMNS, record=True)
     console.print(Text("$ make demo", style="bold green"))
     for renderable in [*camera.above, camera.frame]:

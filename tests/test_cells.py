@@ -1,5 +1,8 @@
 """Every cell against its paper: the equations once more in numpy, counts, limits and ranges."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -177,6 +180,14 @@ def test_one_step_is_what_the_paper_says(name, rng):
     expected = PAPERS[name](arrays, x[0].numpy(), *(value[0].numpy() for value in state))
     found = [values[index][0] for index in graph.updated]
     assert_close(found, [torch.from_numpy(value) for value in expected])
+
+
+def test_the_page_on_cells_lists_them_all():
+    page = Path(__file__).parents[1] / "docs" / "cells.md"
+    rows = [
+        line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")
+    ]
+    assert re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in rows)) == list(CELLS)
 
 
 # Counts.

@@ -14,6 +14,7 @@ from scanning import (
     lengths_for,
     mask_for,
     threads,
+    wave,
 )
 from tolerance import assert_close
 from unspool.cells import CELLS
@@ -34,8 +35,11 @@ def serves(member):
 
 FUSED = [name for name in CELLS if serves(CELLS[name])]
 # T, B, D, H: single ones of everything, sizes that are no multiple of any vector, sizes that are.
-SIZES = [(1, 1, 1, 1), (5, 3, 2, 7), (4, 1, 3, 16), (3, 5, 1, 33), (2, 13, 4, 32)]
+SIZES = [(1, 1, 1, 1), (4, 3, 2, 7), (2, 5, 1, 33), (2, 13, 4, 32)]
+# One of each kind: a stage, two, row sums, vectors of width D, blocks, no product.
+KINDS = ["lstm", "gru", "layer_norm_lstm", "mogrifier_lstm", "slstm", "indrnn"]
 every_fused = pytest.mark.parametrize("name", FUSED)
+every_kind = pytest.mark.parametrize("name", KINDS)
 every_dtype = pytest.mark.parametrize(
     "dtype", [torch.float64, torch.float32], ids=["float64", "float32"]
 )
@@ -67,10 +71,10 @@ def test_fused_scan_is_the_readable_loop(name, dtype, layout):
         assert_same(found, expected, joint=1 in sizes[2:])
 
 
-@every_fused
+@every_kind
 @pytest.mark.parametrize("count", [2, 3])
 def test_fused_scan_is_the_readable_loop_on_several_threads(name, count):
-    for sizes in [(5, 7, 2, 5), (4, 2, 2, 17)]:
+    for sizes in [(3, 7, 2, 5), (2, 2, 2, 17)]:
         case = draw_case(CELLS[name], sizes)
         for layout in ("forward", "ragged backward"):
             options = options_for(layout, sizes)
@@ -79,7 +83,7 @@ def test_fused_scan_is_the_readable_loop_on_several_threads(name, count):
                 assert_same(everything(CELLS[name], "llvm", case, **options), expected)
 
 
-@every_fused
+@every_kind
 def test_fused_scan_is_the_readable_loop_under_a_dropout_mask(name):
     case = draw_case(CELLS[name], (4, 3, 2, 9))
     options = {"mask": mask_for(case[2]), **options_for("ragged", (4, 3))}
@@ -87,7 +91,7 @@ def test_fused_scan_is_the_readable_loop_under_a_dropout_mask(name):
     assert_same(everything(CELLS[name], "llvm", case, **options), expected)
 
 
-@settings(deadline=None, max_examples=12, derandomize=True)
+@settings(deadline=None, max_examples=10, derandomize=True)
 @given(source=sources(), ragged=st.booleans(), reverse=st.booleans(), seed=st.integers(0, 99))
 def test_fused_scan_of_a_drawn_cell_is_the_readable_loop(source, ragged, reverse, seed):
     member = make_cell(source)
@@ -125,7 +129,7 @@ def test_fused_gradient_is_that_of_finite_differences(name):
         return result.outputs, *result.state
 
     inputs = [value.requires_grad_() for value in (x, *state, *parameters.values())]
-    assert torch.autograd.gradcheck(run, inputs)
+    assert torch.autograd.gradcheck(run, inputs, fast_mode=True)
 
 
 TORCH_LAYERS = {
@@ -155,7 +159,7 @@ def test_weights_of_torch_give_the_numbers_of_torch(name, dtype, rng):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["lstm", "gru", "layer_norm_lstm", "mogrifier_lstm"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "layer_norm_lstm"])
 def test_what_is_not_finite_stays_in_its_own_row(name, bad):
     parameters, x, state = draw_case(CELLS[name], (4, 5, 3, 9))
     spoilt = x.clone()
@@ -280,8 +284,6 @@ def test_gradient_of_one_alone_is_the_same_as_among_all(wanted):
     leaf = leaves[wanted].requires_grad_()
     result = scan(member, parameters, x, state, backend="llvm")
     ends = (result.outputs, *result.state)
-    from scanning import wave
-
     assert_close(torch.autograd.grad(sum((e * wave(e)).sum() for e in ends), leaf)[0], expected)
 
 
@@ -356,6 +358,32 @@ def test_change_in_place_never_spoils_a_gradient_in_silence(what, units):
             assert_close(one, other)
 
 
+@every_fused
+def test_inputs_are_left_as_they_were(name):
+    """Sizes that fill whole vectors, where memory need not be copied and could be written over."""
+    parameters, x, state = draw_case(CELLS[name], (3, 4, 32, 32))
+    before = [value.clone() for value in (x, *state, *parameters.values())]
+    leaves = [value.requires_grad_() for value in (x, *state, *parameters.values())]
+    result = scan(CELLS[name], parameters, x, state, backend="llvm", trace=True)
+    outputs = result.outputs.clone()
+    torch.autograd.grad(result.outputs.sum(), leaves, allow_unused=True)
+    assert all(torch.equal(one, other) for one, other in zip(leaves, before, strict=True))
+    assert torch.equal(result.outputs, outputs)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "layer_norm_lstm"])
+def test_second_derivative_is_that_of_finite_differences(name):
+    parameters, x, state = draw_case(CELLS[name], (3, 2, 2, 3))
+
+    def run(x, weight):
+        weights = {**parameters, "U": weight}
+        lengths = torch.tensor([2, 3])
+        return scan(CELLS[name], weights, x, state, lengths=lengths, backend="llvm").outputs
+
+    inputs = x.requires_grad_(), parameters["U"].requires_grad_()
+    assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
+
+
 def test_final_states_and_trace_are_copies_of_their_own():
     member = CELLS["lstm"]
     case = draw_case(member, (4, 3, 2, 32))
@@ -387,7 +415,7 @@ def test_every_cell_is_fused_or_refused_with_a_reason(name):
     if name in FUSED:
         assert choose_backend(CELLS[name], LIKE) == "llvm"
     else:
-        with pytest.raises(BackendError, match="backend 'llvm': .+"):
+        with pytest.raises(BackendError, match=r"backend 'llvm': .+"):
             choose_backend(CELLS[name], LIKE, "llvm")
         assert choose_backend(CELLS[name], LIKE) == "reference"
 

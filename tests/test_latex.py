@@ -1,5 +1,6 @@
 """A cell's equations as mathematics: what is written, read again, computes what the cell does."""
 
+import linecache
 import re
 
 import pytest
@@ -10,7 +11,8 @@ from equations import draw_parameters, make_cell, sources, units_for
 from tolerance import assert_close
 from unspool.cells import CELLS
 from unspool.cli import main
-from unspool.engine.language import Cell, bilinear, cell, exp, maximum, tanh, where
+from unspool.display import equations
+from unspool.engine.language import Cell, bilinear, cell, exp, maximum, sigmoid, tanh, where
 from unspool.engine.latex import latex, plain
 from unspool.engine.reference import TORCH, step, unstack
 
@@ -315,6 +317,24 @@ def test_both_notations_know_bilinear_products():
 def test_a_cell_brought_back_from_its_graph_is_written_alike(name):
     back = Cell.from_dict(CELLS[name].to_dict())
     assert (latex(back), plain(back)) == (latex(CELLS[name]), plain(CELLS[name]))
+
+
+def test_cells_command_shows_the_equations_of_a_cell_without_readable_source():
+    made = make_cell("def drawn(x, h, W):\n    return tanh(h + W.h @ x)")
+    shown = ["h[t] = tanh(h[t-1] + W_h x[t])"]
+    linecache.clearcache()
+    assert equations(made) == shown
+    assert equations(Cell.from_dict(made.to_dict())) == shown
+    assert equations(cell(state="h")(lambda x, h, W: tanh(h + W.h @ x))) == shown
+
+
+def test_cells_command_leaves_no_formula_out_that_stands_in_the_return():
+    @cell(state="h")
+    def keeper(x, h, W):
+        k = sigmoid(W.k @ x)
+        return k * h + (1 - k) * (W.n @ x)
+
+    assert equations(keeper) == plain(keeper).splitlines()
 
 
 def test_cells_command_writes_latex(capsys):

@@ -21,7 +21,7 @@ _HOMES = {
     "load": "unspool.predictor",
 }
 
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
     from unspool.engine.language import (

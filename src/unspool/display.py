@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unspool.engine.language import Cell
+from unspool.engine.latex import plain
 
 Event = Mapping[str, Any]
 
@@ -287,21 +288,37 @@ def chances_table(chances: Sequence[tuple[str, float]]) -> RenderableType:
 def equations(cell: Cell) -> list[str]:
     """The lines of a cell's function between its docstring and its return, as written.
 
+    Where there is no source to show, or it ends in a formula, the equations of the graph.
+
     Example:
         >>> from unspool.cells import CELLS
         >>> equations(CELLS["rnn"])
         ['h = activation(W.h @ x + U.h @ h + b.h)']
     """
-    if cell.function is None:
-        return []
-    source = textwrap.dedent(inspect.getsource(cell.function))
-    function = ast.parse(source).body[0]
-    assert isinstance(function, ast.FunctionDef)
+    try:
+        source = textwrap.dedent(inspect.getsource(cell.function))  # type: ignore[arg-type]
+        function = ast.parse(source).body[0]
+    except (
+        OSError,
+        SyntaxError,
+        TypeError,
+    ):  # brought back, made by exec, or part of an expression
+        return plain(cell).splitlines()
+    if not isinstance(function, ast.FunctionDef) or not _returns_names(function):
+        return plain(cell).splitlines()
     spoken = [part for part in function.body if not isinstance(part, ast.Expr | ast.Return)]
-    if not spoken:
-        return []
     lines = source.splitlines()[spoken[0].lineno - 1 : spoken[-1].end_lineno]
     return textwrap.dedent("\n".join(lines)).splitlines()
+
+
+def _returns_names(function: ast.FunctionDef) -> bool:
+    """Whether the last line only hands on what the lines above computed."""
+    last = function.body[-1]
+    if len(function.body) < 2 or not isinstance(last, ast.Return):
+        return False
+    value = last.value
+    parts = value.elts if isinstance(value, ast.Tuple) else [value]
+    return all(isinstance(part, ast.Name) for part in parts)
 
 
 def cell_record(

@@ -61,9 +61,11 @@ def scan(
     traced = [index for _, index in plan.core.gates] if trace else None
     names = list(plan.families)
     again = partial(hoist, plan, parameters, packed, units)
+    tensors = [*(parameters[name] for name in names), *prepared, *state, *streams]
+    if not torch.is_grad_enabled():  # which `forward` below cannot see: it never is in there
+        tensors = [tensor.detach() for tensor in tensors]
     results = _Core.apply(
-        plan, rows, traced, len(names), len(prepared), D, mask, again,
-        *(parameters[name] for name in names), *prepared, *state, *streams,
+        plan, rows, traced, len(names), len(prepared), D, mask, again, *tensors
     )  # fmt: skip
     count = len(state)
     outputs, final = results[0], tuple(results[1 : 1 + count])

@@ -2,7 +2,7 @@
 
 One function a program. A thread owns a run of rows and walks them through all of time; inside a
 step the stages follow one another, a stage sweeps over panels of units, and for each panel the
-products of a few rows are summed in registers (`_micro`) before the equations are computed.
+products of a few rows are summed in registers (`Products`) before the equations are computed.
 
 The function's one argument is an array of 64-bit words: `HEADER`, then `WORDS` a slot (memory that
 a node is loaded from or stored to), then the packed weights of every group's terms.
@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from unspool.engine.graph import Node
 from unspool.engine.kernels import Host
+from unspool.engine.products import Products
+from unspool.engine.slots import Slot, slots_of
 from unspool.engine.stages import Group, Program, Stage, axis_of
 from unspool.engine.vectors import FLOATS, Vectors
 
@@ -27,20 +28,6 @@ I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 HEADER = 12
 # pointer, stride of a row, whether time moves it, pointer and stride before the first step
 WORDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """Memory behind a node.
-
-    Attributes:
-        kind: ``load`` (a leaf or given node), ``store``, ``carry`` (the gradient arriving at a
-            state, replaced in place), ``learnt`` (a sum over steps and rows).
-        node: in the program's numbering.
-    """
-
-    kind: str
-    node: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +77,9 @@ class _Emitter:
         self.avx512, self.reverse = "+avx512f" in host.features, reverse
         self.module = ir.Module("unspool")
         self.pointer = self.form.type.as_pointer()
-        self.micros: dict[tuple[int, int], ir.Function] = {}
-        self.tables: dict[int, ir.GlobalVariable] = {}
-        self.slots: list[Slot] = []
-        self.slot_of: dict[Slot, int] = {}
+        self.products = Products(self.module, self.form, self.lanes, self.avx512)
+        self.slots = slots_of(program)
+        self.slot_of = {slot: number for number, slot in enumerate(self.slots)}
         self.groups = [group for stage in program.stages for group in stage.groups]
         self.sums: list[int] = []
         self.scalars: list[int] = []
@@ -108,7 +94,6 @@ class _Emitter:
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.v = Vectors(self.b, self.form, self.lanes, self.avx512)
         self.args = self.function.args[0]
-        self._collect_slots()
         self._prologue()
         with self._loop(I64(0), self.steps) as step:
             t = self.b.sub(self.b.sub(self.steps, I64(1)), step) if self.reverse else step
@@ -121,51 +106,6 @@ class _Emitter:
         )  # fmt: skip
 
     # Memory.
-
-    def _collect_slots(self) -> None:
-        """Every place this program reads or writes, numbered."""
-        program = self.program
-        needed: list[int] = []
-        for stage in program.stages:
-            for index in (*stage.nodes, *stage.sums, *stage.scalars):
-                needed += self.nodes[index].args
-            needed += [node for _, node in (*stage.carries, *stage.learnt)]
-            needed += stage.stores
-            for group in stage.groups:
-                needed += [operand for terms in group.terms for _, operand, _ in terms]
-        pending, seen = list(needed), set()
-        while pending:
-            index = pending.pop()
-            if index in seen:
-                continue
-            seen.add(index)
-            if index not in program.given:
-                pending += [a for a in self.nodes[index].args if not self._is_matrix(a)]
-        for index in sorted(seen):
-            node = self.nodes[index]
-            loaded = index in program.given or (
-                not node.args and node.op not in ("constant", "inverse_width")
-            )
-            if loaded and not self._is_matrix(index):
-                self._slot("load", index)
-        for index in program.stored:
-            self._slot("store", index)
-        for stage in program.stages:
-            for leaf, _ in stage.carries:
-                self._slot("carry", leaf)
-            for leaf, _ in stage.learnt:
-                self._slot("learnt", leaf)
-
-    def _is_matrix(self, index: int) -> bool:
-        node = self.nodes[index]
-        return node.op == "parameter" and len(node.shape) > 1
-
-    def _slot(self, kind: str, node: int) -> int:
-        slot = Slot(kind, node)
-        if slot not in self.slot_of:
-            self.slot_of[slot] = len(self.slots)
-            self.slots.append(slot)
-        return self.slot_of[slot]
 
     def _word(self, position: int) -> ir.Value:
         return self.b.load(self.b.gep(self.args, [I64(position)]))
@@ -281,7 +221,7 @@ class _Emitter:
     # One stage.
 
     def _rows(self, stage: Stage) -> int:
-        """Rows of a block: as many as keep all sums, a row of weights and one input in registers."""
+        """Rows of a block: all their sums, a row of weights and one input stay in registers."""
         if not stage.groups:
             return 8
         wide = max(len(g.nodes) for g in stage.groups) * fold_of(stage)
@@ -322,14 +262,14 @@ class _Emitter:
         for number, group in enumerate(stage.groups, start=first_group):
             wide = len(group.nodes) * fold
             target = b.gep(self.scratch, [I64(at * self.lanes)])
-            for term, (_, operand, transposed) in enumerate(group.terms[0]):
+            for term, (_, operand, _) in enumerate(group.terms[0]):
                 slot = self._operand_slot(operand)
                 depth = self.width[axis_of(self.nodes[operand])]
                 weights = self._pointer(self._weights_word(number, term))
                 size = b.mul(depth, I64(wide * self.lanes))
                 weights = b.gep(weights, [b.mul(p, size)])
                 source = b.gep(self.base[slot], [b.mul(row, strides[slot])])
-                micro = b.load(b.gep(self._table(wide, self._rows(stage)), [I64(0), count]))
+                micro = b.load(b.gep(self.products.table(wide, self._rows(stage)), [I64(0), count]))
                 arguments = [
                     source, strides[slot], weights, depth, target, I64(vectors * self.lanes),
                     I1(term > 0),
@@ -356,7 +296,7 @@ class _Emitter:
         for group in stage.groups:
             for node in group.nodes:
                 place = b.add(b.mul(r, I64(vectors)), b.add(I64(at), s))
-                known[node] = self._load(self.scratch, b.mul(place, I64(self.lanes)))
+                known[node] = self.v.load(self.scratch, b.mul(place, I64(self.lanes)))
                 at += fold
         here = set(stage.nodes)
 
@@ -379,17 +319,19 @@ class _Emitter:
         for index in (*stage.nodes, *stage.stores, *ends, *summed):
             value(index)
         for index in stage.stores:
-            self._store(self._as_number(value(index)), *address(self.slot_of[Slot("store", index)]))
+            self.v.store(
+                self.v.as_number(value(index)), *address(self.slot_of[Slot("store", index)])
+            )
         for index in stage.sums:
             self._gather(index, value(self.nodes[index].args[0]), unit, row, stage.axis)
         for leaf, node in stage.learnt:
             base, place = address(self.slot_of[Slot("learnt", leaf)])
-            total = b.fadd(self._load(base, place), self._as_vector(value(node)))
-            self._store(total, base, place)
+            total = b.fadd(self.v.load(base, place), value(node))
+            self.v.store(total, base, place)
         for leaf, node in stage.carries:
             slot = self.slot_of[Slot("carry", leaf)]
             place = b.add(b.mul(row, strides[slot]), unit)
-            self._store(self._as_vector(value(node)), self.base[slot], place)
+            self.v.store(value(node), self.base[slot], place)
 
     def _value(
         self, index: int, here: set[int], value: Callable[[int], ir.Value],
@@ -409,57 +351,11 @@ class _Emitter:
                 base, place = address(slot)
                 if axis_of(node) == "1":
                     return self.v.broadcast(self.b.load(self.b.gep(base, [place])))
-                loaded = self._load(base, place)
+                loaded = self.v.load(base, place)
                 if node.op in ("greater", "greater_equal"):
                     return self.b.fcmp_ordered(">", loaded, self.v.constant(0.5))
                 return loaded
-        return self._operation(node, [value(arg) for arg in node.args])
-
-    def _operation(self, node: Node, args: list[ir.Value]) -> ir.Value:
-        b, v = self.b, self.v
-        match node.op:
-            case "add":
-                return b.fadd(*args)
-            case "sub":
-                return b.fsub(*args)
-            case "mul":
-                return b.fmul(*args)
-            case "div":
-                return b.fdiv(*args)
-            case "neg":
-                return b.fneg(*args)
-            case "identity" | "spread":
-                return args[0]
-            case "greater":
-                return b.fcmp_ordered(">", *args)
-            case "greater_equal":
-                return b.fcmp_ordered(">=", *args)
-            case "where":
-                return b.select(*args)
-            case "log":
-                return v.intrinsic("log", *args)
-            case "exp" | "sigmoid" | "tanh" | "relu" | "maximum" | "rsqrt":
-                return getattr(v, node.op)(*args)
-        raise AssertionError(f"no code for {node.op}")
-
-    def _as_number(self, value: ir.Value) -> ir.Value:
-        """A comparison as ones and zeros."""
-        if value.type.element == I1:
-            return self.b.select(value, self.v.constant(1.0), self.v.constant(0.0))
-        return self._as_vector(value)
-
-    def _as_vector(self, value: ir.Value) -> ir.Value:
-        return value
-
-    def _load(self, base: ir.Value, index: ir.Value) -> ir.Value:
-        address = self.b.bitcast(self.b.gep(base, [index]), self.v.type.as_pointer())
-        loaded = self.b.load(address)
-        loaded.align = self.form.bytes
-        return loaded
-
-    def _store(self, value: ir.Value, base: ir.Value, index: ir.Value) -> None:
-        address = self.b.bitcast(self.b.gep(base, [index]), self.v.type.as_pointer())
-        self.b.store(value, address).align = self.form.bytes
+        return self.v.operation(node.op, [value(arg) for arg in node.args])
 
     # Row sums.
 
@@ -475,7 +371,7 @@ class _Emitter:
         for index in stage.sums:
             start = 0.0 if self.nodes[index].op == "row_sum" else float("-inf")
             with self._loop(I64(0), self.rows) as row:
-                self._store(self.v.constant(start), self.sums_at, self._sum_place(index, row))
+                self.v.store(self.v.constant(start), self.sums_at, self._sum_place(index, row))
 
     def _gather(
         self, index: int, value: ir.Value, unit: ir.Value, row: ir.Value, axis: str
@@ -488,9 +384,9 @@ class _Emitter:
         inside = b.icmp_signed("<", numbers, _splat(b, self.width[axis], self.lanes))
         value = b.select(inside, value, v.constant(0.0 if total else float("-inf")))
         place = self._sum_place(index, row)
-        known = self._load(self.sums_at, place)
+        known = self.v.load(self.sums_at, place)
         joined = b.fadd(known, value) if total else v.maximum(known, value)
-        self._store(joined, self.sums_at, place)
+        self.v.store(joined, self.sums_at, place)
 
     def _finish_sums(self, stage: Stage) -> None:
         if not stage.sums:
@@ -499,7 +395,7 @@ class _Emitter:
         with self._loop(I64(0), self.rows) as row:
             known: dict[int, ir.Value] = {}
             for index in stage.sums:
-                gathered = self._load(self.sums_at, self._sum_place(index, row))
+                gathered = self.v.load(self.sums_at, self._sum_place(index, row))
                 join = b.fadd if self.nodes[index].op == "row_sum" else v.maximum
                 known[index] = v.reduce(gathered, join)
 
@@ -520,129 +416,6 @@ class _Emitter:
                 if slot is not None:
                     base, place = address(slot)
                     b.store(number, b.gep(base, [place]))
-
-    # Products of a few rows and one panel.
-
-    def _table(self, wide: int, block: int) -> ir.GlobalVariable:
-        """Functions by number of rows."""
-        key = wide * 100 + block
-        if key not in self.tables:
-            functions = [self._micro(wide, max(1, rows)) for rows in range(block + 1)]
-            kind = ir.ArrayType(functions[0].type, block + 1)
-            table = ir.GlobalVariable(self.module, kind, f"micro_{wide}_{block}")
-            table.global_constant = True
-            table.linkage = "internal"
-            table.initializer = ir.Constant(kind, functions)
-            self.tables[key] = table
-        return self.tables[key]
-
-    def _micro(self, wide: int, rows: int) -> ir.Function:
-        """Sums for ``rows`` rows and ``wide`` vectors of units over one operand.
-
-        Arguments: first row, its stride, packed weights, depth, where the sums go, their stride,
-        and whether they are added to what is there.
-        """
-        if (wide, rows) in self.micros:
-            return self.micros[wide, rows]
-        arguments = [self.pointer, I64, self.pointer, I64, self.pointer, I64, I1]
-        signature = ir.FunctionType(ir.VoidType(), arguments)
-        function = ir.Function(self.module, signature, f"micro_{wide}x{rows}")
-        function.linkage = "internal"
-        self.micros[wide, rows] = function
-        outer = self.function, self.b, self.v
-        self.function = function
-        self.b = ir.IRBuilder(function.append_basic_block("entry"))
-        self.v = Vectors(self.b, self.form, self.lanes, self.avx512)
-        self._emit_micro(wide, rows)
-        self.function, self.b, self.v = outer
-        return function
-
-    def _emit_micro(self, wide: int, rows: int) -> None:
-        b, v = self.b, self.v
-        source, stride, weights, depth, target, target_stride, adding = self.function.args
-        chains = rows * wide
-        unroll = 1
-        while chains * unroll < 12 and unroll < 8:
-            unroll *= 2
-        entry = b.block
-        old = self.function.append_basic_block("old")
-        start = self.function.append_basic_block("start")
-        b.cbranch(adding, old, start)
-        b.position_at_end(old)
-        before = [
-            self._load(target, b.add(b.mul(I64(m), target_stride), I64(k * self.lanes)))
-            for m in range(rows)
-            for k in range(wide)
-        ]
-        b.branch(start)
-        b.position_at_end(start)
-        sums: list[ir.Value] = []
-        for value in before:
-            phi = b.phi(v.type)
-            phi.add_incoming(v.constant(0.0), entry)
-            phi.add_incoming(value, old)
-            sums.append(phi)
-        pointers = [b.gep(source, [b.mul(I64(m), stride)]) for m in range(rows)]
-
-        def accumulate(k: ir.Value, sums: list[ir.Value], lanes: int) -> list[ir.Value]:
-            """One or several inputs; ``lanes`` sets of sums run independently."""
-            result = list(sums)
-            for u in range(lanes):
-                place = b.add(k, I64(u))
-                first = b.mul(place, I64(wide * self.lanes))
-                columns = [
-                    self._load(weights, b.add(first, I64(c * self.lanes))) for c in range(wide)
-                ]
-                for m in range(rows):
-                    scalar = v.broadcast(b.load(b.gep(pointers[m], [place])))
-                    for c in range(wide):
-                        at = u * chains + m * wide + c
-                        result[at] = v.fma(scalar, columns[c], result[at])
-            return result
-
-        zeros = [v.constant(0.0)] * (chains * (unroll - 1))
-        whole = b.mul(b.sdiv(depth, I64(unroll)), I64(unroll))
-        sums = self._carried(I64(0), whole, unroll, sums + zeros,
-                             lambda k, s: accumulate(k, s, unroll))  # fmt: skip
-        while len(sums) > chains:
-            half = len(sums) // 2
-            sums = [b.fadd(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
-        if unroll > 1:
-            sums = self._carried(whole, depth, 1, sums, lambda k, s: accumulate(k, s, 1))
-        for m in range(rows):
-            for c in range(wide):
-                place = b.add(b.mul(I64(m), target_stride), I64(c * self.lanes))
-                self._store(sums[m * wide + c], target, place)
-        b.ret_void()
-
-    def _carried(
-        self, start: ir.Value, stop: ir.Value, step: int, values: list[ir.Value],
-        body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]],
-    ) -> list[ir.Value]:  # fmt: skip
-        """A loop that hands vectors on from turn to turn."""
-        b = self.b
-        before = b.block
-        head = self.function.append_basic_block("head")
-        inside = self.function.append_basic_block("inside")
-        after = self.function.append_basic_block("after")
-        b.branch(head)
-        b.position_at_end(head)
-        i = b.phi(I64)
-        i.add_incoming(start, before)
-        phis = []
-        for value in values:
-            phi = b.phi(value.type)
-            phi.add_incoming(value, before)
-            phis.append(phi)
-        b.cbranch(b.icmp_signed("<", i, stop), inside, after)
-        b.position_at_end(inside)
-        results = body(i, list(phis))
-        following = b.add(i, I64(step))
-        for phi, value in zip([i, *phis], [following, *results], strict=True):
-            phi.add_incoming(value, b.block)
-        b.branch(head)
-        b.position_at_end(after)
-        return list(phis)
 
 
 def _splat(b: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:

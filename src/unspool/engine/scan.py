@@ -149,7 +149,7 @@ def _llvm_missing() -> str | None:
         importlib.import_module("unspool.engine.kernels").host()
     except (ImportError, OSError, BackendError) as error:
         warnings.warn(
-            f"unspool: no fused code on this machine ({error}); the loop in PyTorch serves instead.",
+            f"unspool: no fused code on this machine ({error}); PyTorch serves instead.",
             stacklevel=2,
         )
         return str(error)

@@ -87,6 +87,18 @@ class Vectors:
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
         return self.b.shuffle_vector(one, empty, zeros)
 
+    def load(self, base: ir.Value, index: ir.Value) -> ir.Value:
+        """The vector that starts ``index`` numbers behind ``base``."""
+        address = self.b.bitcast(self.b.gep(base, [index]), self.type.as_pointer())
+        loaded = self.b.load(address)
+        loaded.align = self.form.bytes
+        return loaded
+
+    def store(self, value: ir.Value, base: ir.Value, index: ir.Value) -> None:
+        """Write a vector there."""
+        address = self.b.bitcast(self.b.gep(base, [index]), self.type.as_pointer())
+        self.b.store(value, address).align = self.form.bytes
+
     def intrinsic(self, name: str, *args: ir.Value) -> ir.Value:
         """A call of one of LLVM's own functions."""
         full = f"llvm.{name}.v{self.lanes}{self.form.name}"
@@ -226,6 +238,32 @@ class Vectors:
     def rsqrt(self, x: ir.Value) -> ir.Value:
         """1 / sqrt(x)."""
         return self.b.fdiv(self.constant(1.0), self.intrinsic("sqrt", x))
+
+    def operation(self, op: str, args: list[ir.Value]) -> ir.Value:
+        """An elementwise operation of the graph."""
+        b = self.b
+        match op:
+            case "add" | "sub" | "mul" | "div" | "neg":
+                return getattr(b, f"f{op}")(*args)
+            case "identity" | "spread":
+                return args[0]
+            case "greater":
+                return b.fcmp_ordered(">", *args)
+            case "greater_equal":
+                return b.fcmp_ordered(">=", *args)
+            case "where":
+                return b.select(*args)
+            case "log":
+                return self.intrinsic("log", *args)
+            case "exp" | "sigmoid" | "tanh" | "relu" | "maximum" | "rsqrt":
+                return getattr(self, op)(*args)
+        raise AssertionError(f"no code for {op}")
+
+    def as_number(self, value: ir.Value) -> ir.Value:
+        """A comparison as ones and zeros; anything else as it is."""
+        if value.type == self.type:
+            return value
+        return self.b.select(value, self.constant(1.0), self.constant(0.0))
 
     def reduce(self, x: ir.Value, join: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
         """All lanes joined in a fixed order; the result is in every lane."""
