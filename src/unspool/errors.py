@@ -64,8 +64,8 @@ def unknown(where: str, name: str, known: Iterable[str]) -> str:
     """The sentence for a name that is not in its table.
 
     Example:
-        >>> unknown("train.truncation", "randomized", ["full", "truncated", "randomised"])
-        "train.truncation: unknown name 'randomized'; use one of full, truncated, randomised. Did you mean 'randomised'?"
+        >>> unknown("model.name", "gruu", ["rnn", "gru"])
+        "model.name: unknown name 'gruu'; use one of rnn, gru. Did you mean 'gru'?"
     """
     known = list(known)
     suggestion = nearest(name, known)
@@ -74,7 +74,7 @@ def unknown(where: str, name: str, known: Iterable[str]) -> str:
 
 
 def choose(name: str, table: Mapping[str, T], where: str) -> T:
-    """Look ``name`` up in ``table``; an unknown name is an error with the table and the nearest name.
+    """Look ``name`` up in ``table``; an unknown name is an error that suggests the nearest.
 
     Args:
         name: the key asked for.

@@ -199,7 +199,7 @@ class Vectors:
         return self.reciprocal(self.b.fadd(self.constant(1.0), self.exp(self.b.fneg(x))))
 
     def tanh(self, x: ir.Value) -> ir.Value:
-        """Near zero a polynomial, so that small numbers keep every digit; else 1 - 2 / (e^2|x| + 1).
+        """Near zero a polynomial, to keep the digits of small numbers; else 1 - 2 / (e^2|x| + 1).
 
         Computed for |x|, so that the sign, of a zero as well, is that of x.
 

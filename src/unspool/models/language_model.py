@@ -60,7 +60,9 @@ class LanguageModel(nn.Module):
         )
         self.head = nn.Linear(settings.hidden, vocabulary)
         with torch.no_grad():
-            self.embedding.weight.normal_(0.0, 1.0 / math.sqrt(settings.width), generator=generator)
+            # Inputs of size one; a matrix that is the output layer as well starts as one.
+            size = 1.0 / math.sqrt(settings.width) if settings.tie else 1.0
+            self.embedding.weight.normal_(0.0, size, generator=generator)
             bound = 1.0 / math.sqrt(settings.hidden)
             self.head.weight.uniform_(-bound, bound, generator=generator)
             self.head.bias.zero_()

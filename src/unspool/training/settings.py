@@ -29,8 +29,8 @@ class TrainSettings:
         weight_decay: pulls matrices toward zero, decoupled from the gradient.
         momentum: of ``sgd``; the first beta of ``adamw``.
         warmup: steps in which the learning rate rises from zero.
-        schedule: ``cosine`` falls to a hundredth of the learning rate at the last step; ``constant``
-            stays.
+        schedule: ``cosine`` falls to a hundredth of the learning rate at the last step;
+            ``constant`` stays.
         clip_norm: scale all gradients so that their joint norm is at most this; 0 leaves them.
         clip_value: limit every single gradient to ± this; 0 leaves them.
         accumulate: parts a batch is cut into to save memory; the gradient is the same.
