@@ -41,7 +41,7 @@ $(INSTALLED): pyproject.toml
 	$(if $(MOVED),rm -rf .venv)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null 2>&1 || { \
 	  $(PYTHON) -c "$$REFUSE_OLD" $(PYTHON) && echo "Making .venv" && $(PYTHON) -m venv --clear .venv; }
-	$(PIP) install --editable .
+	$(PIP) install $(if $(wildcard $@),--quiet) --editable .
 	@touch $@
 
 $(EQUIPPED): $(INSTALLED)

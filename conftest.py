@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,21 @@ from xdist.scheduler import LoadScopeScheduling
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Set before torch is imported, here and in what the tests start: workers share the cores.
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled code goes to a folder of this run, not the user's cache; workers share it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    before = os.environ.get("UNSPOOL_CACHE")
+    os.environ["UNSPOOL_CACHE"] = str(folder / "kernels")
+    yield
+    if before is None:
+        del os.environ["UNSPOOL_CACHE"]
+    else:
+        os.environ["UNSPOOL_CACHE"] = before
 
 
 def enter_page(namespace: dict[str, Any]) -> None:

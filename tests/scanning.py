@@ -2,11 +2,22 @@
 
 from contextlib import contextmanager
 
+import jaxtyping
 import torch
 
 from equations import draw_parameters, units_for
 from tolerance import TOLERANCES
 from unspool.engine.scan import scan
+
+
+@contextmanager
+def unchecked():
+    """Without the shape checks of the test run, which cost more than a scan of a few steps."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @contextmanager

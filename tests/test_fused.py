@@ -14,6 +14,7 @@ from scanning import (
     lengths_for,
     mask_for,
     threads,
+    unchecked,
     wave,
 )
 from tolerance import assert_close
@@ -33,7 +34,8 @@ def serves(member):
         return False
 
 
-FUSED = [name for name in CELLS if serves(CELLS[name])]
+with unchecked():
+    FUSED = [name for name in CELLS if serves(CELLS[name])]
 # T, B, D, H: single ones of everything, sizes that are no multiple of any vector, sizes that are.
 SIZES = [(1, 1, 1, 1), (4, 3, 2, 7), (2, 5, 1, 33), (2, 13, 4, 32)]
 # One of each kind: a stage, two, row sums, vectors of width D, blocks, no product.
@@ -52,7 +54,7 @@ def options_for(layout, sizes):
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    with threads(1):
+    with threads(1), unchecked():
         yield
 
 

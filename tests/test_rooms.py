@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "unspool"
 ROOMS = [
     "errors", "shapes", "devices", "engine", "cells", "layers", "data", "models", "tasks",
     "training", "config", "record", "predictor", "jobs", "inspection", "export", "serving",
-    "studio", "lab", "display", "usage", "flags", "cli",
+    "studio", "lab", "bench", "display", "usage", "flags", "cli",
 ]  # fmt: skip
 APART = {
     "layers": {"data"},

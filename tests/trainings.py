@@ -13,11 +13,16 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+from torch import nn
+
 import faults
 from unspool import jobs
 from unspool.cells import CELLS
 from unspool.config import resolve
 from unspool.errors import UnspoolError
+from unspool.layers.state import State
+from unspool.models.settings import RecurrentSettings
 from unspool.tasks import write
 from unspool.tasks.write import Writing, build_model, read_corpus
 from unspool.training import durable
@@ -103,6 +108,24 @@ def make_loop(folder, weights_seed=1, **changes):
     work = Writing(model, corpus, settings.train.batch, settings.train.length, settings.seed)
     run = Run.open(folder) if folder.exists() else Run.create(folder, "")
     return Loop(work, settings.train, settings.seed, run)
+
+
+def small_model(vocabulary=7, cell="lstm", seed=1, **changes):
+    settings = RecurrentSettings(name=cell, **{"hidden": 8, **changes})
+    return build_model(vocabulary, settings, CELLS[cell], seed)
+
+
+class Uniform(nn.Module):
+    """A language model that knows nothing."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, vocabulary):
+        super().__init__()
+        self.vocabulary = vocabulary
+
+    def forward(self, tokens, state=None):
+        return torch.zeros(*tokens.shape, self.vocabulary), State((torch.zeros(len(tokens), 1),))
 
 
 def advance(loop, steps):

@@ -227,6 +227,8 @@ def cells(
     features: Whole = 64,
     hidden: Whole = 256,
     latex: Flag = False,
+    schedule: Flag = False,
+    llvm: Flag = False,
     json: Flag = False,
 ) -> None:
     """The cells, their equations and how many numbers each learns.
@@ -236,6 +238,8 @@ def cells(
         features: width of the input, D.
         hidden: units, H.
         latex: the equations as mathematics.
+        schedule: what one cell computes when: before the loop, inside, kept, computed again.
+        llvm: the code that one cell is compiled to on this processor.
         json: one JSON object on standard output, and nothing else there.
     """
     from unspool.cells import CELLS
@@ -244,11 +248,17 @@ def cells(
 
     if min(features, hidden) < 1:
         raise ConfigError(f"unspool cells: got D = {features}, H = {hidden}; wanted 1 or more.")
+    if name is None and (schedule or llvm):
+        raise ConfigError("unspool cells: --schedule and --llvm want the NAME of one cell.")
     names = list(CELLS) if name is None else [name]
     records = [
         cell_record(each, find_cell(each, "unspool cells"), features, hidden, latex)
         for each in names
     ]
+    if name is not None and (schedule or llvm):
+        from unspool.display import machine_record
+
+        records[0] |= machine_record(find_cell(name, "unspool cells"), schedule, llvm)
     if json:
         return _print_json({"cells": records} if name is None else records[0])
     return print("\n\n".join(map(cell_text, records)))
@@ -299,6 +309,49 @@ def demo(*, out: Path | None = None, seconds: float = 60.0, json: Flag = False) 
 
 
 @app.command(sort_key=9)
+def bench(
+    *,
+    only: str = "",
+    quick: Flag = False,
+    threads: Whole = 0,
+    out: Path | None = None,
+    page: Path | None = None,
+    stored: Annotated[Path | None, Parameter(name="--from")] = None,
+    json: Flag = False,
+) -> None:
+    """Measure speed and memory beside the peers, on this machine.
+
+    Args:
+        only: some figures, as in P1,P3; all of them, some minutes, if left out.
+        quick: fewer sizes and rounds: to see that it works, not to quote.
+        threads: of every contender; 0 takes torch's number.
+        out: folder for the results; bench/results if left out.
+        page: also put the tables into this page, between its two marks.
+        stored: show these results again and measure nothing.
+        json: one JSON object on standard output, and nothing else there.
+    """
+    from unspool.bench.results import Results
+    from unspool.bench.run import keep, publish, run_bench
+    from unspool.bench.table import screen
+
+    if stored is not None:
+        results = Results.read(stored)
+    else:
+        tell = (
+            (lambda line: None) if json else lambda line: print(line, file=sys.stderr, flush=True)
+        )
+        names = [name.strip() for name in only.split(",") if name.strip()]
+        results = run_bench(names, quick=quick, threads=threads, tell=tell)
+        stored = keep(results, out)
+    if page is not None:
+        publish(stored, page)
+    if json:
+        return _print_json({"results": stored, **results.record()})
+    _print(screen(results))
+    return print(f"\nThe results are {stored}")
+
+
+@app.command(sort_key=10)
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """The script that teaches a shell to complete this command.
 

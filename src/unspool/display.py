@@ -298,11 +298,7 @@ def equations(cell: Cell) -> list[str]:
     try:
         source = textwrap.dedent(inspect.getsource(cell.function))  # type: ignore[arg-type]
         function = ast.parse(source).body[0]
-    except (
-        OSError,
-        SyntaxError,
-        TypeError,
-    ):  # brought back, made by exec, or part of an expression
+    except (OSError, SyntaxError, TypeError):  # brought back, made by exec, part of a line
         return plain(cell).splitlines()
     if not isinstance(function, ast.FunctionDef) or not _returns_names(function):
         return plain(cell).splitlines()
@@ -361,6 +357,19 @@ def cell_record(
     return record
 
 
+def machine_record(cell: Cell, schedule: bool, llvm: bool) -> dict[str, str]:
+    """What a cell becomes: its ``schedule`` in words, its ``llvm`` code, each if asked for."""
+    from unspool.engine import listing
+    from unspool.engine.schedule import schedule as arrange
+
+    record = {}
+    if schedule:
+        record["schedule"] = listing.describe(arrange(cell.graph))
+    if llvm:
+        record["llvm"] = listing.llvm_text(cell)
+    return record
+
+
 def cell_text(record: Mapping[str, Any]) -> str:
     """A cell for a person to read; ``record`` is what `cell_record` gives."""
     shapes: dict[str, list[str]] = {}
@@ -376,6 +385,8 @@ def cell_text(record: Mapping[str, Any]) -> str:
         *(f"  {', '.join(names)}: {shape}" for shape, names in shapes.items()),
         f"  {record['parameter_count']:,} parameters at D = {record['features']}, "
         f"H = {record['hidden']}",
+        *record.get("schedule", "").splitlines(),
+        *record.get("llvm", "").splitlines(),
     ]
     return "\n".join(lines)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class Scale:
     batches: Sequence[int] = (32,)
     steps: int = 100
     cells: Sequence[str] = tuple(TORCH)
-    effort: Effort = Effort()
+    effort: Effort = field(default_factory=Effort)
     slow: bool = False
 
 
@@ -246,7 +246,7 @@ def traces(scale: Scale, tell: Told) -> Figure:
     return Figure(
         name="P7",
         title="All gates and states returned, beside the same call without",
-        how=f"Forward + backward, T {scale.steps}, D = H; the ratio is time with over time without.",
+        how=f"Forward + backward, T {scale.steps}, D = H; ratios are time with over without.",
         rows=tuple(rows),
         verdicts=(
             Verdict(what="worst case", value=max(costs), floor=1.05, reach=1.02, at_most=True),

@@ -1,4 +1,4 @@
-"""P4 and P5: cells that no library has, beside what one would write by hand, and beside our LSTM."""
+"""P4 and P5: cells that no library has, beside a hand-written loop, and beside our own LSTM."""
 
 from __future__ import annotations
 

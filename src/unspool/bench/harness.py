@@ -8,6 +8,7 @@ two measurements of one round, and the median of those ratios is what counts.
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import statistics
 import time
@@ -117,9 +118,7 @@ def measure(
     return times
 
 
-def _block(
-    call: Callable[[], Any], calls: int, pause: float, clock: Callable[[], float]
-) -> float:
+def _block(call: Callable[[], Any], calls: int, pause: float, clock: Callable[[], float]) -> float:
     """Seconds a call, after one that is not counted where there are several."""
     if pause:
         time.sleep(pause)
@@ -160,7 +159,7 @@ def measure_steps(
             for _ in range(steps):
                 call()
                 marks.append(clock())
-            block = [(b - a) * 1e-9 for a, b in zip(marks[:-1], marks[1:], strict=True)]
+            block = [(b - a) * 1e-9 for a, b in itertools.pairwise(marks)]
             times[name].append(block)
     return times
 

@@ -21,7 +21,9 @@ def machine(effort: str) -> dict[str, str]:
         >>> machine("quick")["effort"]
         'quick'
     """
-    load = "".join(f"{share:.1f} " for share in os.getloadavg()) if hasattr(os, "getloadavg") else ""
+    load = (
+        "".join(f"{share:.1f} " for share in os.getloadavg()) if hasattr(os, "getloadavg") else ""
+    )
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "effort": effort,

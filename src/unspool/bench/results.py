@@ -166,9 +166,7 @@ def _figure(record: dict[str, Any]) -> Figure:
         Verdict(**{key: value for key, value in each.items() if key != "holds"})
         for each in record["verdicts"]
     )
-    curves = {
-        name: [(x, y) for x, y in points] for name, points in record["curves"].items()
-    }
+    curves = {name: [(x, y) for x, y in points] for name, points in record["curves"].items()}
     rest = {key: record[key] for key in ("name", "title", "how")}
     skipped = tuple(record["skipped"])
     return Figure(**rest, rows=rows, verdicts=verdicts, skipped=skipped, curves=curves)

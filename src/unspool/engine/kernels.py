@@ -151,13 +151,16 @@ def compile_object(text: str) -> bytes:
 
 def _keep(path: Path, data: bytes) -> None:
     """Write a cache entry; a folder that cannot be written only costs compiling again."""
+    made: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            made = Path(file.name)
             file.write(data)
-        Path(file.name).replace(path)
+        made.replace(path)
     except OSError:
-        return
+        if made is not None:
+            made.unlink(missing_ok=True)
 
 
 def _machine() -> llvm.TargetMachine:

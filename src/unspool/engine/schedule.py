@@ -26,7 +26,12 @@ class Schedule:
     @cached_property
     def kept(self) -> frozenset[int]:
         """Nodes of the core's forward pass that the backward pass reads."""
-        return _kept(self.gradient, self.split.core)
+        return _read_back(self.gradient, self.split.core)[0]
+
+    @cached_property
+    def again(self) -> frozenset[int]:
+        """Nodes of the core's forward pass that the backward pass computes again."""
+        return _read_back(self.gradient, self.split.core)[1]
 
     @cached_property
     def forward(self) -> Program:
@@ -71,25 +76,25 @@ def schedule(graph: Graph) -> Schedule:
     return Schedule(cut, gradient(cut.core))
 
 
-def _kept(full: Gradient, core: Graph) -> frozenset[int]:
-    """Values of the forward pass that the backward pass cannot cheaply compute again."""
+def _read_back(full: Gradient, core: Graph) -> tuple[frozenset[int], frozenset[int]]:
+    """Values of the forward pass that the backward pass needs: kept ones, and cheap ones."""
     there = {*core.updated, core.output}
     kept: set[int] = set()
+    again: set[int] = set()
     needed = {*full.leaves.values(), *(m.adjoint for m in full.matrices)}
     for index in reversed(range(full.num_forward, len(full.nodes))):
         if index in needed:
             needed.update(full.nodes[index].args)
     pending = [index for index in needed if index < full.num_forward]
-    seen: set[int] = set()
     while pending:
         index = pending.pop()
         node = full.nodes[index]
-        if index in seen or index in there or not node.args:
+        if index in kept | again | there or not node.args:
             continue
-        seen.add(index)
         if node.op in CHEAP:
+            again.add(index)
             pending.extend(node.args)
         else:
             kept.add(index)
-    operands = {m.operand for m in full.matrices if full.nodes[m.operand].args}
-    return frozenset(kept | (operands - there))
+    operands = {m.operand for m in full.matrices if full.nodes[m.operand].args} - there
+    return frozenset(kept | operands), frozenset(again - operands)
