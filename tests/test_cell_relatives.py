@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from equations import draw_parameters, units_for
-from tolerance import assert_close
+from tolerance import TOLERANCES, assert_close
 from unspool.cells import CELLS
-from unspool.engine.reference import step, unstack
+from unspool.engine.reference import scan, step, unstack
 
 D, H = 3, 6
 PAGE = Path(__file__).parents[1] / "docs" / "cells.md"
@@ -108,3 +108,25 @@ def test_slstm_with_heads_mixes_units_only_within_each(rng):
     for one, other in zip(before, after, strict=True):
         assert torch.equal(one[:, 2:], other[:, 2:])
     assert not torch.equal(before[0][:, :2], after[0][:, :2])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("i", [-200.0, 0.0, 200.0])
+@pytest.mark.parametrize("f", [-200.0, 0.0, 200.0])
+def test_slstm_has_finite_gradients_for_gates_of_any_size(i, f, dtype):
+    graph = CELLS["slstm"].graph
+    parameters = {
+        "W": torch.zeros(4, 1, dtype=dtype),
+        "R": torch.zeros(4, 1, 1, dtype=dtype),
+        "b": torch.tensor([i, f, 0.5, 200.0], dtype=dtype),  # gates stand in the order i f g o
+    }
+    leaves = {name: value.requires_grad_() for name, value in parameters.items()}
+    start = tuple(torch.zeros(1, 1, dtype=dtype) for _ in graph.states)
+    outputs, state, trace = scan(
+        graph, leaves, torch.ones(50, 1, 1, dtype=dtype), start, trace=True
+    )
+    # Every step stores the same candidate, so the weighted mean c / n is the candidate.
+    assert_close(outputs, torch.tensor(0.5, dtype=dtype).tanh().expand_as(outputs))
+    assert trace["n"].ge(1).all()
+    sum(value.sum() for value in (outputs, *state)).backward()
+    assert all(leaf.grad.isfinite().all() for leaf in leaves.values())

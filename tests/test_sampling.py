@@ -111,11 +111,27 @@ def test_tokens_are_drawn_as_often_as_their_chance_says():
     assert ((counts - 1000.0) ** 2 / 1000.0).sum() < 23.5
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_likeliest_tokens_are_the_same_when_the_whole_text_is_read_again_each_time(cell):
-    model = small_model(7, cell, hidden=16).double().eval()
+@pytest.mark.parametrize("layers", [1, 2])
+def test_likeliest_tokens_are_the_same_when_the_whole_text_is_read_again_each_time(
+    layers, cell, backend
+):
+    """Cached is uncached, whether there is a stream of packed weights or not."""
+    model = small_model(7, cell, hidden=16, layers=layers, residual=layers > 1).double().eval()
+    model.encoder.named_backend = backend
     written = [3, 1]
     with torch.no_grad():
         for _ in range(40):
             written.append(int(model(torch.tensor([written]))[0][0, -1].argmax()))
     assert drawn(model, [3, 1], seed=0, number=40, temperature=0.0) == written[2:]
+
+
+def test_gradients_stay_on_for_whoever_reads_the_tokens():
+    model = small_model().eval()
+    for backend in ("auto", "reference"):
+        model.encoder.named_backend = backend
+        for _ in itertools.islice(
+            continuation(model, [1], SamplingSettings(), torch.Generator()), 3
+        ):
+            assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()

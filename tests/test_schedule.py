@@ -50,6 +50,13 @@ def check_order(program, nodes):
     done, gathered = set(program.given), set()
     done |= {i for i, node in enumerate(nodes) if not node.args}
     stored = set(program.given) | {i for i, node in enumerate(nodes) if not node.args}
+
+    def is_there(index):
+        """A number a row is made on the spot of others."""
+        known = index in here | done | gathered
+        number = nodes[index].shape in ((), (1,)) and nodes[index].op not in ("row_sum", "row_max")
+        return known or (number and all(is_there(arg) for arg in nodes[index].args))
+
     for stage in program.stages:
         here = set()
         for group in stage.groups:
@@ -58,7 +65,7 @@ def check_order(program, nodes):
             here |= set(group.nodes)
         for node in stage.nodes:
             for arg in nodes[node].args:
-                assert arg in here | done | gathered, f"{nodes[node]} reads what is not there yet"
+                assert is_there(arg), f"{nodes[node]} reads what is not there yet"
             here.add(node)
         done |= here
         stored |= set(stage.stores)
@@ -77,7 +84,7 @@ def test_every_product_reads_a_vector_that_is_complete(name):
     check_order(plan.backward, plan.backward.nodes)
 
 
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(deadline=None, max_examples=25, derandomize=True)
 @given(source=sources())
 def test_schedule_of_a_drawn_cell_hoists_all_it_can_and_reads_nothing_early(source):
     plan = schedule(make_cell(source).graph)

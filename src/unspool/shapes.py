@@ -41,9 +41,7 @@ def check_lengths(lengths: Tensor, batch: int, steps: int, where: str) -> None:
         raise ShapeError(f"{where}: {len(lengths)} lengths for {batch} sequences.")
     for row, length in enumerate(lengths.tolist()):
         if length > steps:
-            raise ShapeError(
-                f"{where}: lengths[{row}] is {length}, but inputs have {steps} steps."
-            )
+            raise ShapeError(f"{where}: lengths[{row}] is {length}, but inputs have {steps} steps.")
         if length < 1:
             raise ShapeError(f"{where}: lengths[{row}] is {length}; every sequence needs a step.")
 

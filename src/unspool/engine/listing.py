@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import count
 
@@ -11,6 +12,7 @@ from unspool.engine.schedule import Schedule, schedule
 from unspool.engine.stages import CHEAP, Program, Stage
 
 SUM, PRODUCT, ATOM = range(3)
+REPEATED = re.compile(r"<(\w+ [\w.+-]+)(?:, \1)+>")
 
 
 def describe(plan: Schedule) -> str:
@@ -49,6 +51,8 @@ def describe(plan: Schedule) -> str:
 def llvm_text(cell: Cell, dtype: str = "float32", backward: bool = False) -> str:
     """The LLVM IR that is compiled for a cell on this machine.
 
+    A constant that is the same in every lane is written once, ``splat (float 0x3ff…)``.
+
     Args:
         cell: the equations.
         dtype: "float32" or "float64".
@@ -59,7 +63,7 @@ def llvm_text(cell: Cell, dtype: str = "float32", backward: bool = False) -> str
 
     Example:
         >>> from unspool.cells import CELLS
-        >>> "@program" in llvm_text(CELLS["gru"])
+        >>> '@"program"' in llvm_text(CELLS["gru"])
         True
     """
     from unspool.engine.kernels import host
@@ -67,7 +71,8 @@ def llvm_text(cell: Cell, dtype: str = "float32", backward: bool = False) -> str
 
     plan = schedule(cell.graph)
     program = plan.backward if backward else plan.forward
-    return generate(program, dtype, host(), reverse=backward).text
+    text = generate(program, dtype, host(), reverse=backward).text
+    return REPEATED.sub(r"splat (\1)", text)
 
 
 def _stages(program: Program) -> str:
