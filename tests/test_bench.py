@@ -266,6 +266,16 @@ def test_memory_of_a_longer_sequence_is_more_in_a_process_of_its_own():
     assert points[1]["bytes"] > 16 * 512 * 64 * 4 > points[0]["bytes"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets peaks")
+def test_peak_of_memory_starts_anew_when_forgotten():
+    apart.forget_peak()
+    before = apart.peak()
+    torch.ones(2**25)  # 128 MiB, gone at once
+    assert apart.peak() - before > 2**26
+    apart.forget_peak()
+    assert apart.peak() - before < 2**26
+
+
 def test_unknown_figure_is_refused_with_the_nearest():
     with pytest.raises(ConfigError, match="P1, P2"):
         run.run_bench(["P99"])

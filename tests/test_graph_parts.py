@@ -34,8 +34,13 @@ def with_node(index, node):
     return stored(nodes=nodes)
 
 
+def with_more(node):
+    """One more node, which nothing uses."""
+    return stored(nodes=[*stored()["nodes"], node])
+
+
 def with_parameter(name, shape=("H",)):
-    return with_node(4, ["parameter", [], list(shape), name, 0.0])
+    return with_more(["parameter", [], list(shape), name, 0.0])
 
 
 def test_small_graph_is_taken_as_it_was_stored():
@@ -43,18 +48,20 @@ def test_small_graph_is_taken_as_it_was_stored():
 
 
 FOREIGN = {
-    "a parameter twice": with_node(4, ["parameter", [], ["H", "D"], "W.a", 0.0]),
+    "a parameter twice": with_parameter("b.a"),
     "a family of two shapes": with_parameter("W.b"),
-    "a family whole and by gates": with_parameter("W", ("H", "D")),
+    "a family by gates and whole": with_parameter("b"),
     "a parameter without a letter": with_parameter(".a"),
     "a gate without a name": with_parameter("b."),
     "a gate that moves the cursor": with_parameter("b.\x1b[2J"),
-    "a family that is a path": with_parameter("../b.a"),
-    "a parameter of four axes": with_parameter("b.a", ("H", "H", "H", "H")),
-    "a parameter of a fixed size": with_parameter("b.a", (7,)),
-    "a parameter of parts": with_parameter("b.a", ("H/2",)),
-    "blocks that do not tile": with_parameter("b.a", (2, "H/3", "H/3")),
-    "a matrix in a sum": with_parameter("b.a", ("H", "D")),
+    "a family that is a path": with_parameter("/b.a"),
+    "a parameter of four axes": with_parameter("q.a", ("H", "H", "H", "H")),
+    "a parameter of a fixed size": with_parameter("q.a", (7,)),
+    "a parameter of parts": with_parameter("q.a", ("H/2",)),
+    "blocks that do not tile": with_parameter("q.a", (2, "H/3", "H/3")),
+    "a parameter without a shape": with_parameter("q.a", ()),
+    "a matrix in a sum": with_node(4, ["parameter", [], ["H", "D"], "b.a", 0.0]),
+    "a matrix made negative": with_more(["neg", [2], ["H", "D"], "", 0.0]),
     "a state that is not read": stored(states=["h", "c"], updated=[6, 6]),
     "a state by another name": stored(states=["c"]),
     "a state twice": stored(states=["h", "h"], updated=[6, 6]),
@@ -73,6 +80,7 @@ FOREIGN = {
     "a gate with the name of a state": stored(gates=[["h", 5]]),
     "a gate that is no word": stored(gates=[["g\n", 5]]),
     "a gate that is a matrix": stored(gates=[["g", 2]]),
+    "two inputs": with_more(["input", [], ["D"], "y", 0.0]),
     "no input": with_node(0, ["constant", [], [], "", 1.0]),
 }
 

@@ -159,7 +159,17 @@ def test_backend_gives_the_numbers_and_gradients_of_the_reference(name, backend,
         state = None if bidirectional else draw_state(layer, B, rng)
         for lengths in (None, ragged):
             expected = everything(readable, x, lengths, state)
-            assert_close(everything(layer, x, lengths, state), expected)
+            actual = everything(layer, x, lengths, state)
+            if H == 1:
+                # The gradient through a norm over one unit is zero: rounding is all that is left
+                # of some tensors, so the largest of all gradients is the measure.
+                expected, actual = (gradients_joined(found) for found in (expected, actual))
+            assert_close(actual, expected)
+
+
+def gradients_joined(found):
+    flat = torch.cat([tensor.flatten() for tensor in (found["x"], *found["leaves"])])
+    return {"outputs": found["outputs"], "final": found["final"], "gradients": flat}
 
 
 @every_member

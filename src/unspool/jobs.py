@@ -346,7 +346,7 @@ def _with_steps(work: Writing, settings: Settings, seconds: float) -> Settings:
     trial.evaluate()
     trial.sample()
     looking = 12 * (time.perf_counter() - start)
-    steps = max(1, int((seconds - looking) / step))
+    steps = max(1, int(max(seconds - looking, seconds / 2) / step))
     return replace(settings, train=replace(settings.train, steps=steps))
 
 

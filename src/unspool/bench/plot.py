@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 Points = Sequence[tuple[float, float]]
 WIDTH, HEIGHT = 420.0, 320.0
-LEFT, RIGHT, TOP, BOTTOM = 62.0, 8.0, 30.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 62.0, 26.0, 30.0, 40.0
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#9333ea", "#d97706", "#475569")
 
 

@@ -84,7 +84,7 @@ def growth(scale: Scale, lengths: Sequence[int], tell: Told) -> Figure:
         for side in ("unspool", "torch.nn"):
             points = ask(
                 job="memory", side=side, cell=name, hidden=scale.hidden[0],
-                batch=scale.batches[0], lengths=list(lengths), repeat=2,
+                batch=scale.batches[0], lengths=list(lengths),
             )["points"]  # fmt: skip
             label = f"{name.partition('_')[0]} {side}"
             curves[f"seconds: {label}"] = [(each["steps"], each["seconds"]) for each in points]
