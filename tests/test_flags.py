@@ -112,7 +112,7 @@ def test_every_flag_says_what_it_is(call):
         assert all(said.values())
         assert not any("\n" in text or "`" in text for text in said.values())
     _, out, _ = call("train", "--help")
-    assert "[default: 256; tiny 128; base 512]" in " ".join(out.replace("│", "").split())
+    assert "[default: 384; tiny 128; base 512]" in " ".join(out.replace("│", "").split())
 
 
 def test_a_flag_that_was_not_given_changes_nothing():

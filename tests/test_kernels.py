@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -280,27 +281,27 @@ def test_calls_from_several_threads_at_once_are_right(count):
     assert not failures, failures[0]
 
 
-def test_threads_that_compile_the_same_cell_at_once_compile_it_once(empty_cache):
+def test_threads_that_want_the_same_code_at_once_compile_it_once(empty_cache, monkeypatch):
     _, compiled = empty_cache
-    fresh = Cell.from_dict(CELLS["mgu"].to_dict())
-    case = draw_case(fresh, (2, 2, 2, 3))
-    expected = everything(fresh, "reference", case)
-    failures = []
+    counted = kernels.compile_object
 
-    def call():
-        try:
-            assert_same(everything(fresh, "llvm", case), expected)
-        except BaseException as error:
-            failures.append(error)
+    def slowly(text):
+        time.sleep(0.2)
+        return counted(text)
 
-    kernels._KERNELS.clear()
-    callers = [threading.Thread(target=call) for _ in range(4)]
+    monkeypatch.setattr(kernels, "compile_object", slowly)
+    monkeypatch.setattr(kernels, "_KERNELS", {})
+    found = []
+    callers = [
+        threading.Thread(target=lambda: found.append(kernels.kernel(TEXT))) for _ in range(4)
+    ]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join()
-    assert not failures, failures[0]
-    assert len(compiled) == len(set(compiled)) == 2
+    assert len(compiled) == 1
+    assert len(found) == 4 and len(set(map(id, found))) == 1
+    assert works(found[0])
 
 
 # Processes.

@@ -302,17 +302,20 @@ def test_one_batch_of_four_is_learnt_in_200_steps(name, rng):
     tokens[:, 0] = torch.arange(4)
     x = F.one_hot(tokens, 5).float()
     targets = torch.randint(5, (4, 5), generator=rng)
-    layer = Recurrent(ALL[name], 5, units_for(name, least=16), generator=rng)
+    # Where the gates see only the input, what follows the first token needs a second layer.
+    blind = name in ("mingru", "linear")
+    units, layers, rate, limit = (32, 2, 0.05, 10.0) if blind else (16, 1, 0.03, 1.0)
+    layer = Recurrent(ALL[name], 5, units_for(name, least=units), layers, generator=rng)
     head = nn.Linear(layer.hidden_size, 5)
     nn.init.zeros_(head.bias)
     nn.init.uniform_(head.weight, -0.1, 0.1, generator=rng)
-    optimiser = torch.optim.Adam([*layer.parameters(), *head.parameters()], lr=0.03)
+    optimiser = torch.optim.Adam([*layer.parameters(), *head.parameters()], lr=rate)
     for _ in range(200):
         loss = F.cross_entropy(head(layer(x)[0]).flatten(0, 1), targets.flatten())
         if loss < 0.01:
             return
         optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(layer.parameters(), limit)
         optimiser.step()
     raise AssertionError(f"the loss is still {loss:.3f}")

@@ -349,7 +349,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 # One dial. The middle size is the dataclasses' own defaults.
 SIZES: dict[str, dict[str, Any]] = {
-    "tiny": {"model.hidden": 128, "train.batch": 32, "train.length": 64},
+    "tiny": {"model.hidden": 128, "train.batch": 32, "train.learning_rate": 3e-3},
     "small": {},
-    "base": {"model.hidden": 512, "model.layers": 2, "model.dropout": 0.2, "train.length": 256},
+    "base": {"model.hidden": 512, "model.layers": 2, "train.batch": 32, "train.length": 128},
 }

@@ -29,10 +29,10 @@ class RecurrentSettings:
     """
 
     name: str = "lstm"
-    hidden: int = 256
+    hidden: int = 384
     layers: int = 1
     embedding: int = 0
-    dropout: float = 0.0
+    dropout: float = 0.2
     recurrent_dropout: float = 0.0
     residual: bool = False
     tie: bool = False

@@ -40,15 +40,15 @@ class TrainSettings:
         patience: evaluations without improvement before stopping; 0 never stops early.
     """
 
-    steps: int = 1000
-    batch: int = 32
-    length: int = 128
+    steps: int = 6000
+    batch: int = 16
+    length: int = 64
     truncation: str = "full"
     truncation_steps: int = 32
     truncation_mean: int = 64
     optimiser: str = "adamw"
     learning_rate: float = 2e-3
-    weight_decay: float = 0.01
+    weight_decay: float = 0.05
     momentum: float = 0.9
     warmup: int = 50
     schedule: str = "cosine"
