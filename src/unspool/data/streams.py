@@ -175,6 +175,7 @@ def _evaluation_windows(tokens: Tensor, length: int, rows: int) -> Iterator[Wind
     # The first rows are one longer where the text does not divide evenly.
     parts = [part for part in torch.arange(len(tokens) - 1).tensor_split(rows) if len(part)]
     places = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=-1)  # [B R]
+    places = places.to(tokens.device)
     for start in range(0, places.shape[1], length):
         here = places[:, start : start + length]
         counted = here >= 0

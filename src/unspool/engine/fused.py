@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from unspool.engine.arguments import check_arguments
 from unspool.engine.backward import run_backward
 from unspool.engine.call import Call, run_forward
 from unspool.engine.graph import resolve
@@ -46,8 +47,12 @@ def scan(
         reverse: each row from its own last step to its first.
         mask: dropout factors for what enters recurrent products.
         trace: also return every gate and state over time.
+
+    Raises:
+        ShapeError: for tensors that do not fit one another.
     """
     plan = plan_of(cell, mask is not None, state[0].dtype)
+    check_arguments(plan.families, parameters, x, state, cell.states, lengths, mask)
     T, B, D = x.shape
     rows = arrange_rows(T, B, lengths, reverse)
     if isinstance(x, Lookup):

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unspool.engine.arguments import check_arguments
 from unspool.engine.call import Arguments, Call, pack
 from unspool.engine.hoist import parameter_nodes, single_parameters
 from unspool.engine.language import Cell
@@ -37,6 +38,7 @@ class Stream:
 
     Raises:
         BackendError: if the equations cannot be compiled on this machine.
+        ShapeError: for parameters of another size.
 
     Example:
         >>> from unspool.layers.recurrent import Recurrent
@@ -60,6 +62,8 @@ class Stream:
         self.plan = plan_of(cell, False, dtype)
         self.units, self.batch = units, batch
         self.x = torch.zeros(batch, features, dtype=dtype)
+        blank = [torch.zeros(batch, units, dtype=dtype) for _ in cell.states]
+        check_arguments(self.plan.families, parameters, self.x[None], blank, cell.states)
         matrices, vectors = parameter_nodes(
             self.plan,
             self.plan.schedule.split.whole.nodes,
