@@ -15,7 +15,6 @@ from scanning import (
     mask_for,
     threads,
     unchecked,
-    wave,
 )
 from tolerance import assert_close
 from unspool.cells import CELLS
@@ -157,6 +156,25 @@ def test_weights_of_torch_give_the_numbers_of_torch(name, dtype, rng):
     assert_close(*gradients)
 
 
+def test_gate_may_be_a_value_the_step_did_not_compute():
+    """The old state under another name, an input as it comes out of the product."""
+
+    @cell(state="h")
+    def renamed(x, h, W, V):
+        minus = -h
+        old = -minus
+        fresh = W.h @ x
+        unread = W.g @ x  # noqa: F841
+        return tanh(fresh + V.h * old)
+
+    for sizes in [(3, 2, 2, 5), (3, 2, 32, 32)]:
+        case = draw_case(renamed, sizes)
+        for layout in ("forward", "ragged backward"):
+            options = options_for(layout, sizes)
+            found = everything(renamed, "llvm", case, **options)
+            assert_same(found, everything(renamed, "reference", case, **options))
+
+
 # What a row may and may not do to others.
 
 
@@ -235,169 +253,6 @@ def test_row_is_the_same_alone_and_in_any_company(name):
         own = tuple(s[row : row + 1] for s in state)
         alone = scan(CELLS[name], parameters, x[:, row : row + 1], own, backend="llvm").outputs
         assert_close(alone, whole[:, row : row + 1])
-
-
-# Tensors as users have them.
-
-
-def test_tensors_may_lie_in_memory_any_way():
-    member = CELLS["lstm"]
-    parameters, x, state = draw_case(member, (4, 3, 2, 16))
-    expected = scan(member, parameters, x, state, backend="reference").outputs
-    spread = {name: torch.stack([p, p], -1).flatten(-2)[..., ::2] for name, p in parameters.items()}
-    for other in (
-        x.transpose(0, 1).contiguous().transpose(0, 1),
-        torch.stack([x, x], -1)[..., 0],
-        x.permute(2, 1, 0).contiguous().permute(2, 1, 0),
-    ):
-        assert not other.is_contiguous()
-        assert torch.equal(other, x)
-        strided = tuple(torch.stack([s, s], -1)[..., 1] for s in state)
-        assert_close(scan(member, spread, other, strided, backend="llvm").outputs, expected)
-
-
-def test_expanded_tensors_are_read_as_if_they_were_whole():
-    member = CELLS["gru"]
-    parameters, x, state = draw_case(member, (4, 3, 2, 16))
-    start, same = state[0][:1].expand(3, -1), x[:, :1].expand(-1, 3, -1)
-    found = scan(member, parameters, same, (start,), backend="llvm").outputs
-    expected = scan(member, parameters, same, (start,), backend="reference").outputs
-    assert_close(found, expected)
-    assert torch.equal(found[:, 0], found[:, 2])
-
-
-def test_gradient_of_an_expanded_start_is_summed():
-    member = CELLS["lstm"]
-    parameters, x, state = draw_case(member, (4, 3, 2, 16))
-    gradients = []
-    for backend in ("llvm", "reference"):
-        start = [s[:1].clone().requires_grad_() for s in state]
-        result = scan(member, parameters, x, tuple(s.expand(3, -1) for s in start), backend=backend)
-        gradients.append(torch.autograd.grad(result.outputs.square().sum(), start))
-    assert_close(*gradients)
-
-
-# Autograd's own contract.
-
-
-@pytest.mark.parametrize("wanted", ["x", "W", "U", "b", "h", "c"])
-def test_gradient_of_one_alone_is_the_same_as_among_all(wanted):
-    member = CELLS["lstm"]
-    case = draw_case(member, (4, 3, 2, 9))
-    expected = everything(member, "llvm", case)[f"gradient of {wanted}"]
-    parameters, x, state = case
-    leaves = {"x": x, **parameters, **dict(zip(member.states, state, strict=True))}
-    leaf = leaves[wanted].requires_grad_()
-    result = scan(member, parameters, x, state, backend="llvm")
-    ends = (result.outputs, *result.state)
-    assert_close(torch.autograd.grad(sum((e * wave(e)).sum() for e in ends), leaf)[0], expected)
-
-
-def test_gradient_through_final_states_alone_is_that_of_the_loop():
-    member = CELLS["lstm"]
-    parameters, x, state = draw_case(member, (4, 3, 2, 9))
-    x.requires_grad_()
-    found = []
-    for backend in ("llvm", "reference"):
-        result = scan(member, parameters, x, state, lengths=lengths_for(4, 3), backend=backend)
-        found.append(torch.autograd.grad(result.state[1].square().sum(), x)[0])
-    assert_close(*found)
-
-
-def test_backward_can_be_run_twice_when_the_graph_is_retained():
-    member = CELLS["gru"]
-    parameters, x, state = draw_case(member, (4, 3, 2, 9))
-    leaves = [value.requires_grad_() for value in (x, *parameters.values(), *state)]
-    loss = scan(member, parameters, x, state, backend="llvm").outputs.square().sum()
-    first = torch.autograd.grad(loss, leaves, retain_graph=True)
-    second = torch.autograd.grad(loss, leaves)
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    with pytest.raises(RuntimeError, match="second time"):
-        torch.autograd.grad(loss, leaves)
-
-
-@pytest.mark.parametrize("quiet", [torch.no_grad, torch.inference_mode])
-@pytest.mark.parametrize("name", ["lstm", "gru", "layer_norm_lstm"])
-def test_outputs_are_the_same_without_gradients(name, quiet):
-    parameters, x, state = draw_case(CELLS[name], (4, 3, 2, 9))
-    for value in parameters.values():
-        value.requires_grad_()
-    expected = scan(CELLS[name], parameters, x, state, backend="llvm")
-    with quiet():
-        found = scan(CELLS[name], parameters, x, state, backend="llvm", trace=True)
-    assert torch.equal(found.outputs, expected.outputs)
-    assert all(torch.equal(a, b) for a, b in zip(found.state, expected.state, strict=True))
-    assert not found.outputs.requires_grad
-
-
-@pytest.mark.parametrize("units", [9, 32], ids=["odd", "whole vectors"])
-@pytest.mark.parametrize("what", ["outputs", "state", "trace", "x", "start", "weights", "mask"])
-def test_change_in_place_never_spoils_a_gradient_in_silence(what, units):
-    """Either autograd refuses, or a copy protects and the gradient is the right one."""
-    member = CELLS["gru"]
-    parameters, x, state = draw_case(member, (4, 3, units, units), torch.float32)
-    mask = mask_for(state)
-    options = {"mask": mask, "trace": True, "backend": "llvm"}
-    leaves = [value.requires_grad_() for value in (x, *parameters.values(), *state)]
-    result = scan(member, parameters, x, state, **options)
-    expected = torch.autograd.grad(result.outputs.sum() + result.state[0].sum(), leaves)
-    result = scan(member, parameters, x, state, **options)
-    loss = result.outputs.sum() + result.state[0].sum()
-    changed = {
-        "outputs": [result.outputs],
-        "state": result.state,
-        "trace": result.trace.values(),
-        "x": [x],
-        "start": state,
-        "weights": parameters.values(),
-        "mask": [mask],
-    }
-    with torch.no_grad():
-        for value in changed[what]:
-            value.mul_(3.0)
-    try:
-        found = torch.autograd.grad(loss, leaves)
-    except RuntimeError as error:
-        assert "in-place" in str(error) or "inplace" in str(error)
-    else:
-        for one, other in zip(found, expected, strict=True):
-            assert_close(one, other)
-
-
-@every_fused
-def test_inputs_are_left_as_they_were(name):
-    """Sizes that fill whole vectors, where memory need not be copied and could be written over."""
-    parameters, x, state = draw_case(CELLS[name], (3, 4, 32, 32))
-    before = [value.clone() for value in (x, *state, *parameters.values())]
-    leaves = [value.requires_grad_() for value in (x, *state, *parameters.values())]
-    result = scan(CELLS[name], parameters, x, state, backend="llvm", trace=True)
-    outputs = result.outputs.clone()
-    torch.autograd.grad(result.outputs.sum(), leaves, allow_unused=True)
-    assert all(torch.equal(one, other) for one, other in zip(leaves, before, strict=True))
-    assert torch.equal(result.outputs, outputs)
-
-
-@pytest.mark.parametrize("name", ["lstm", "gru", "layer_norm_lstm"])
-def test_second_derivative_is_that_of_finite_differences(name):
-    parameters, x, state = draw_case(CELLS[name], (3, 2, 2, 3))
-
-    def run(x, weight):
-        weights = {**parameters, "U": weight}
-        lengths = torch.tensor([2, 3])
-        return scan(CELLS[name], weights, x, state, lengths=lengths, backend="llvm").outputs
-
-    inputs = x.requires_grad_(), parameters["U"].requires_grad_()
-    assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
-
-
-def test_final_states_and_trace_are_copies_of_their_own():
-    member = CELLS["lstm"]
-    case = draw_case(member, (4, 3, 2, 32))
-    result = scan(member, *case, trace=True, backend="llvm")
-    h, c = result.state
-    memories = {t.untyped_storage().data_ptr() for t in (result.outputs, h, c)}
-    memories |= {value.untyped_storage().data_ptr() for value in result.trace.values()}
-    assert len(memories) == 3 + len(result.trace)
 
 
 # Who serves and who refuses.

@@ -79,5 +79,5 @@ def _check_lengths(lengths: Tensor, steps: int, batch: int) -> None:
             f"scan: lengths are {lengths.dtype} of shape {list(lengths.shape)}; "
             f"wanted torch.int64 of shape [{batch}]."
         )
-    if batch and not (1 <= int(lengths.min()) and int(lengths.max()) <= steps):
+    if batch and not (int(lengths.min()) >= 1 and int(lengths.max()) <= steps):
         raise ShapeError(f"scan: lengths are {lengths.tolist()}; wanted each in 1…{steps}.")

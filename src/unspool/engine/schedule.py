@@ -37,7 +37,8 @@ class Schedule:
     def forward(self) -> Program:
         """The core, step by step forwards."""
         core = self.split.core
-        traced = [index for _, index in core.gates if core.nodes[index].args]
+        # A gate that is a stream lies in memory already; one that is the old state gets a copy.
+        traced = [index for _, index in core.gates if core.nodes[index].op != "input"]
         wanted = [*core.updated, core.output, *sorted(self.kept), *traced]
         return arrange(core.nodes, wanted, frozenset(), {}, {})
 
