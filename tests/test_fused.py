@@ -92,7 +92,7 @@ def test_fused_scan_is_the_readable_loop_under_a_dropout_mask(name):
     assert_same(everything(CELLS[name], "llvm", case, **options), expected)
 
 
-@settings(deadline=None, max_examples=10, derandomize=True)
+@settings(deadline=None, max_examples=8, derandomize=True)
 @given(source=sources(), ragged=st.booleans(), reverse=st.booleans(), seed=st.integers(0, 99))
 def test_fused_scan_of_a_drawn_cell_is_the_readable_loop(source, ragged, reverse, seed):
     member = make_cell(source)

@@ -15,6 +15,7 @@ from scanning import (
 from tolerance import assert_close
 from unspool.cells import CELLS
 from unspool.engine.scan import choose_backend, scan
+from unspool.engine.stream import Stream
 from unspool.errors import BackendError, ShapeError
 
 
@@ -236,3 +237,9 @@ def test_tensor_that_does_not_fit_is_refused_before_its_address_is_used(spoil, m
             lengths=given["lengths"], mask=given["mask"], backend="llvm",
         )  # fmt: skip
     assert message in str(caught.value)
+
+
+def test_stream_refuses_parameters_of_another_size():
+    parameters, _, _ = draw_case(CELLS["lstm"], (1, 1, 2, 8))
+    with pytest.raises(ShapeError, match="parameter 'W'"):
+        Stream(CELLS["lstm"], parameters, units=8, features=3)

@@ -111,7 +111,7 @@ def make_loop(folder, weights_seed=1, **changes):
 
 
 def small_model(vocabulary=7, cell="lstm", seed=1, **changes):
-    settings = RecurrentSettings(name=cell, **{"hidden": 8, **changes})
+    settings = RecurrentSettings(name=cell, **{"hidden": 8, "dropout": 0.0, **changes})
     return build_model(vocabulary, settings, CELLS[cell], seed)
 
 
@@ -211,6 +211,8 @@ class Child:
 
 def _live(connection, text: Path | None, folder: Path, pause: float, changes: dict) -> None:
     quicken()
+    # A shell that starts its tests in the background has interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     connection.send(("ready", None))
 
     def observe(event):

@@ -25,7 +25,7 @@ class TokenStream:
     Example:
         >>> from unspool.cells import CELLS
         >>> from unspool.models.settings import RecurrentSettings
-        >>> model = LanguageModel(7, RecurrentSettings(hidden=4), CELLS["gru"])
+        >>> model = LanguageModel(7, RecurrentSettings(hidden=4), CELLS["gru"]).eval()
         >>> stream = TokenStream(model)
         >>> whole, _ = model(torch.tensor([[3, 5]]))
         >>> np.allclose([stream.read(3), stream.read(5)][-1], whole[0, -1].detach(), atol=1e-6)
