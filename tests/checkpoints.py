@@ -18,7 +18,7 @@ CHECKPOINT_FILES = [
 ]
 MODEL_FILES = ["README.md", "config.json", "manifest.json", "model.safetensors", "tokenizer.json"]
 CONFIG = {"model": {"name": "lstm", "hidden": 3}, "loss": 0.1}
-TOKENIZER = json.dumps({"tokens": ["a", "ß", "日"]}, ensure_ascii=False)
+FITTED = {"tokenizer.json": json.dumps({"tokens": ["a", "ß", "日"]}, ensure_ascii=False)}
 
 
 def numbers(step: int) -> dict:

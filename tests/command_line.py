@@ -60,7 +60,7 @@ def library(monkeypatch):
         evaluate=note("evaluate", MEASURED),
         demo=note("demo", REPORT),
     )
-    load = SimpleNamespace(load=note("load", predictor))
+    load = SimpleNamespace(load=note("load", predictor), load_writer=note("load", predictor))
     for name, module in (("jobs", jobs), ("predictor", load)):
         monkeypatch.setitem(sys.modules, f"unspool.{name}", module)
         monkeypatch.setattr(unspool, name, module, raising=False)

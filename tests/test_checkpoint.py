@@ -13,8 +13,8 @@ import torch
 from checkpoints import (
     CHECKPOINT_FILES,
     CONFIG,
+    FITTED,
     MODEL_FILES,
-    TOKENIZER,
     numbers,
     same,
     same_tree,
@@ -356,10 +356,10 @@ def odd_tensors() -> dict[str, torch.Tensor]:
 
 
 def test_second_save_of_a_loaded_model_is_byte_identical(tmp_path):
-    first = save_model(tmp_path / "one", odd_tensors(), CONFIG, TOKENIZER, "# Card ü\n")
+    first = save_model(tmp_path / "one", odd_tensors(), CONFIG, FITTED, "# Card ü\n")
     tensors, config, tokenizer = load_model(first)
     assert same_tree(tensors, odd_tensors())
-    assert (config, tokenizer) == (CONFIG, TOKENIZER)
+    assert (config, tokenizer) == (CONFIG, FITTED)
     second = save_model(tmp_path / "two", tensors, config, tokenizer, "# Card ü\n")
     for name in MODEL_FILES:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
@@ -380,9 +380,9 @@ def test_second_save_of_a_loaded_checkpoint_is_byte_identical(run_folder):
 
 
 def test_model_replaces_an_earlier_one(tmp_path):
-    save_model(tmp_path, {"w": torch.zeros(1)}, CONFIG, TOKENIZER, "# Card\n")
-    folder = save_model(tmp_path, {"w": torch.ones(1)}, {"new": True}, "{}", "")
-    assert load_model(folder) == ({"w": torch.ones(1)}, {"new": True}, "{}")
+    save_model(tmp_path, {"w": torch.zeros(1)}, CONFIG, FITTED, "# Card\n")
+    folder = save_model(tmp_path, {"w": torch.ones(1)}, {"new": True}, {}, "")
+    assert load_model(folder) == ({"w": torch.ones(1)}, {"new": True}, {})
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from unspool.config import SIZES, Settings, from_toml, keys, resolve, to_toml
+from unspool.config import SIZES, TASKS, Settings, Wish, from_toml, keys, resolve, to_toml
 from unspool.errors import ConfigError
+from unspool.models.settings import MODEL_SETTINGS, settings_class
+from unspool.tasks.table import TASKS as TASK_TABLE
 
 KEYS = dict(keys())
 
 # Values of a key that every other value drawn here allows; keys not named take their type's.
 FITTING = {
-    "task": st.sampled_from(["auto", "write"]),
+    "task": st.sampled_from(["auto", "write", "tag"]),
     "size": st.sampled_from(list(SIZES)),
     "seed": st.integers(0, 2**63 - 1),
     "device": st.sampled_from(["auto", "cpu", "cuda", "mps"]),
     "data.tokens": st.sampled_from(["char", "word", "bpe"]),
     "data.vocabulary": st.integers(256, 10**6),
+    "data.header": st.sampled_from(["auto", "yes", "no"]),
+    "data.too_long": st.sampled_from(["refuse", "truncate"]),
+    "data.delimiter": st.sampled_from([",", "\t", ";"]),
     "data.encoding": st.sampled_from(["utf-8", "latin-1"]),
     "model.embedding": st.just(0),
+    "model.pooling": st.sampled_from(["last", "mean", "max", "attention"]),
+    "model.characters": st.sampled_from(["none", "rnn", "cnn"]),
+    "model.pool": st.integers(0, 64),
+    "model.dilation": st.integers(1, 64),
     "train.truncation": st.sampled_from(["full", "truncated", "randomised"]),
     "train.truncation_steps": st.integers(1, 60),
     "train.truncation_mean": st.integers(300, 10**6),
@@ -38,9 +48,24 @@ OF_TYPE = {
     str | None: st.text() | st.none(),
     dict[str, str]: st.dictionaries(st.text(), st.text()),
 }
-CHANGES = st.fixed_dictionaries(
-    {}, optional={key: FITTING.get(key, OF_TYPE[kind]) for key, kind in KEYS.items()}
-)
+
+
+def changes_for(family):
+    """Keys of all tables, and of one family of models."""
+    section = settings_class(family)
+    own = {f"model.{field.name}" for field in dataclasses.fields(section)}
+    optional = {
+        key: FITTING.get(key, OF_TYPE[kind])
+        for key, kind in KEYS.items()
+        if not key.startswith("model.") or key in own
+    }
+    named = {} if family == "lstm" else {"model.name": st.just(family)}
+    return st.fixed_dictionaries(
+        named, optional={k: v for k, v in optional.items() if k not in named}
+    )
+
+
+CHANGES = st.sampled_from(["lstm", *MODEL_SETTINGS]).flatmap(changes_for)
 
 
 def get(settings, key):
@@ -79,7 +104,7 @@ def test_a_change_is_what_the_settings_hold_when_it_fits(changes):
 
 def test_each_source_wins_over_the_one_before_it(tmp_path):
     path = write(tmp_path, "size = 'base'\n[model]\nhidden = 7\n")
-    base = SIZES["base"]
+    base = TASK_TABLE["write"].defaults["base"]
     assert get(resolve(), "model.hidden") == Settings().model.hidden
     assert get(resolve(None, {"size": "base"}), "model.hidden") == base["model.hidden"]
     assert get(resolve(path), "model.hidden") == 7
@@ -88,9 +113,35 @@ def test_each_source_wins_over_the_one_before_it(tmp_path):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_size_sets_what_its_table_says(size):
-    settings = resolve(None, {"size": size})
-    assert {key: get(settings, key) for key in SIZES[size]} == SIZES[size]
+@pytest.mark.parametrize("task", TASKS)
+def test_a_size_sets_what_its_table_says(task, size):
+    settings = resolve(None, {"task": task, "size": size})
+    expected = TASK_TABLE["write" if task == "auto" else task].defaults[size]
+    assert {key: get(settings, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize("task", TASK_TABLE)
+def test_what_was_asked_for_stays_when_the_task_is_recognised(task):
+    """Also where it is the default of another task."""
+    wish = Wish.read(None, {"data.split": 0.9, "model.hidden": 64, "model.dropout": 0.4})
+    settings = wish.settings(task)
+    assert (settings.task, settings.data.split) == (task, 0.9)
+    assert (settings.model.hidden, settings.model.dropout) == (64, 0.4)
+
+
+def test_settings_of_another_family_are_refused_with_those_it_has():
+    with pytest.raises(
+        ConfigError, match=r"model\.kernel: 'gru' has no such setting; it has name, h"
+    ):
+        resolve(None, {"model.name": "gru", "model.kernel": 3})
+    assert resolve(None, {"model.name": "cnn", "task": "classify"}).model.kernel == 3
+
+
+def test_steps_asked_for_are_taken_when_the_task_counts_in_epochs():
+    assert resolve(None, {"task": "classify"}).train.epochs > 0
+    assert resolve(None, {"task": "classify", "train.steps": 7}).train.epochs == 0
+    both = {"task": "classify", "train.steps": 7, "train.epochs": 3}
+    assert resolve(None, both).train.epochs == 3
 
 
 def test_a_size_is_refused_when_the_file_sets_all_that_it_governs(tmp_path):

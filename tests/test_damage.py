@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from checkpoints import CHECKPOINT_FILES, CONFIG, MODEL_FILES, TOKENIZER, numbers, same
+from checkpoints import CHECKPOINT_FILES, CONFIG, FITTED, MODEL_FILES, numbers, same
 from faults import through, without_sync
 from unspool.errors import CheckpointError
 from unspool.training.checkpoint import (
@@ -36,7 +36,7 @@ def run_folder(tmp_path):
 
 @pytest.fixture
 def model_folder(tmp_path):
-    return save_model(tmp_path / "run", {"w": torch.randn(40, 40)}, CONFIG, TOKENIZER, "# Card\n")
+    return save_model(tmp_path / "run", {"w": torch.randn(40, 40)}, CONFIG, FITTED, "# Card\n")
 
 
 def damaged(content: dict[str, bytes], draw: random.Random) -> tuple[str, dict[str, bytes]]:

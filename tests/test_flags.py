@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from unspool.cli import app
 from unspool.config import Settings, keys
 from unspool.errors import RunError
 from unspool.flags import CHOICES, SettingsFlags, descriptions
-from unspool.models.settings import RecurrentSettings
+from unspool.models.settings import MODEL_SETTINGS, RecurrentSettings
 from unspool.usage import program
 
 KEYS = dict(keys())
@@ -23,7 +24,7 @@ COMMANDS = [name for name in app if not name.startswith("-")]
 
 
 def settings_of(library) -> Settings:
-    return library.calls["train"][1]["settings"]
+    return library.calls["train"][1]["settings"].settings()
 
 
 def get(settings, key):
@@ -35,9 +36,24 @@ def get(settings, key):
 # Flags.
 
 
+def family_of(key):
+    """A model that has a field, and its settings."""
+    name = key.removeprefix("model.")
+    families = {"lstm": RecurrentSettings, **MODEL_SETTINGS}
+    return next(
+        (family, settings()) for family, settings in families.items() if hasattr(settings(), name)
+    )
+
+
+def default_of(key):
+    if key.startswith("model."):
+        return getattr(family_of(key)[1], key.removeprefix("model."))
+    return get(Settings(), key)
+
+
 def other_value(key):
     """A value that is not the default, and fits."""
-    kind, default = KEYS[key], get(Settings(), key)
+    kind, default = KEYS[key], default_of(key)
     if key in CHOICES:
         return next(choice for choice in CHOICES[key] if choice != default)
     special = {
@@ -45,6 +61,8 @@ def other_value(key):
         "task": "write",
         "device": "cpu",
         "data.encoding": "latin-1",
+        "data.delimiter": ";",
+        "data.folds": 5,
         "train.truncation_mean": 900,
         "train.accumulate": 2,
     }
@@ -64,6 +82,8 @@ def test_every_field_is_a_flag(key, call, library):
         argument = [f"--{name}"] if value else [f"--no-{name}"]
     if key == "model.tie":
         argument += ["--model.embedding", "0"]
+    if key.startswith("model.") and (family := family_of(key)[0]) != "lstm":
+        argument += ["--model", family]
     assert call("train", "x.txt", *argument)[0] == 0
     assert get(settings_of(library), key) == value
 
@@ -105,10 +125,10 @@ def test_underscores_do_as_well_as_hyphens(call, library):
 
 
 def test_every_flag_says_what_it_is(call):
-    for section in ("data", "model", "train"):
-        settings = getattr(Settings(), section)
-        said = descriptions(type(settings))
-        assert set(said) == {key.partition(".")[2] for key in KEYS if key.startswith(section)}
+    settings = [type(getattr(Settings(), section)) for section in ("data", "train")]
+    for each in (*settings, RecurrentSettings, *MODEL_SETTINGS.values()):
+        said = descriptions(each)
+        assert set(said) == {field.name for field in dataclasses.fields(each)}
         assert all(said.values())
         assert not any("\n" in text or "`" in text for text in said.values())
     _, out, _ = call("train", "--help")

@@ -211,7 +211,7 @@ def test_minutes_are_refused_when_they_are_no_time(minutes, text, tmp_path):
 
 
 def test_run_folder_that_exists_is_refused_before_any_work(trained, monkeypatch):
-    monkeypatch.setattr(jobs, "read_corpus", None)
+    monkeypatch.setattr(jobs, "read_source", None)
     with pytest.raises(RunError, match=r"exists; `unspool resume .*` goes on with it"):
         jobs.train(sample="english", out=trained[0])
 
@@ -223,10 +223,11 @@ def test_folder_of_something_else_is_not_touched(text, tmp_path):
     assert (tmp_path / "mine").read_text() == "precious"
 
 
-@pytest.mark.parametrize("arguments", [{}, {"source": "x.txt", "sample": "english"}])
+@pytest.mark.parametrize("arguments", [((), None), (("x.txt",), "english")])
 def test_training_wants_a_file_or_a_sample(arguments, tmp_path):
+    files, sample = arguments
     with pytest.raises(ConfigError, match="one of the two"):
-        jobs.train(**arguments, out=tmp_path / "run")
+        jobs.train(*files, sample=sample, out=tmp_path / "run")
 
 
 def test_sample_is_refused_by_name(tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool.data.text import read_text, split_text
-from unspool.data.tokens import TextSettings, fit_tokenizer
+from unspool.data.tokens import DataSettings, fit_tokenizer
 from unspool.errors import ConfigError, DataError
 from unspool.tasks.ngram import PLAIN_DISCOUNTS, NGram, choose_order
 
@@ -153,7 +153,7 @@ def test_shakespeare_has_the_published_loss_with_the_order_it_chooses():
     if not path.exists():
         pytest.skip("the shared data folder beside the checkout has no tinyshakespeare")
     text = read_text(path)
-    tokenizer = fit_tokenizer(text, TextSettings())
+    tokenizer = fit_tokenizer(text, DataSettings())
     train, validation = map(tokenizer.encode, split_text(text, 0.9))
     model = NGram.fit(train, tokenizer.size)
     assert model.order == 7

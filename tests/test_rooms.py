@@ -12,8 +12,8 @@ PACKAGE = ROOT / "src" / "unspool"
 # Each room imports only itself and what stands before it.
 ROOMS = [
     "errors", "shapes", "devices", "engine", "cells", "layers", "data", "models", "tasks",
-    "training", "config", "record", "predictor", "jobs", "inspection", "export", "serving",
-    "studio", "lab", "bench", "display", "usage", "flags", "cli",
+    "training", "config_file", "config", "record", "predictor", "jobs", "inspection", "export",
+    "serving", "studio", "lab", "bench", "display", "usage", "flags", "cli",
 ]  # fmt: skip
 APART = {
     "layers": {"data"},
@@ -26,7 +26,8 @@ APART = {
 }
 TORCH_FREE = [
     "errors", "config", "cli", "cells", "engine.language", "engine.graph", "engine.gradient",
-    "engine.latex", "data.settings", "models.settings", "training.settings",
+    "engine.latex", "data.settings", "models.settings", "training.settings", "tasks.table",
+    "config_file",
 ]  # fmt: skip
 HEAVY = {"torch", "numpy", "tokenizers", "safetensors", "jaxtyping"}
 BANNED = ("utils", "helpers", "common", "misc", "manager", "handler")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from unspool.data.settings import TOKENS, TextSettings
+from unspool.data.settings import TOKENS, DataSettings
 from unspool.data.text import printable, read_text, split_text
 from unspool.errors import ConfigError, DataError
 
@@ -164,7 +164,7 @@ def test_encoding_is_refused_when_it_does_not_give_text(file, encoding):
     with pytest.raises(ConfigError, match=r"data\.encoding"):
         read_text(file, encoding)
     with pytest.raises(ConfigError, match=r"data\.encoding"):
-        TextSettings(encoding=encoding)
+        DataSettings(encoding=encoding)
 
 
 def test_split_is_by_position_as_a_share_from_the_front(shakespeare):
@@ -185,7 +185,7 @@ def test_split_loses_nothing_or_refuses(text, share):
 
 def test_settings_name_every_problem_at_once():
     with pytest.raises(ConfigError) as caught:
-        TextSettings(tokens="chars", split=1.0, encoding="nothing")
+        DataSettings(tokens="chars", split=1.0, encoding="nothing")
     message = str(caught.value)
     assert "Did you mean 'char'?" in message
     assert "data.split: got 1.0" in message and "data.encoding" in message
@@ -194,14 +194,14 @@ def test_settings_name_every_problem_at_once():
 @pytest.mark.parametrize(("tokens", "vocabulary"), [("bpe", 255), ("word", 1)])
 def test_settings_refuse_a_vocabulary_that_is_too_small(tokens, vocabulary):
     with pytest.raises(ConfigError, match=r"data\.vocabulary"):
-        TextSettings(tokens=tokens, vocabulary=vocabulary)
-    assert TextSettings(tokens=tokens, vocabulary=vocabulary + 1).tokens in TOKENS
+        DataSettings(tokens=tokens, vocabulary=vocabulary)
+    assert DataSettings(tokens=tokens, vocabulary=vocabulary + 1).tokens in TOKENS
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1.0, float("nan")])
 def test_settings_refuse_a_split_that_leaves_a_part_empty(share):
     with pytest.raises(ConfigError, match=r"data\.split"):
-        TextSettings(split=share)
+        DataSettings(split=share)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from unspool.data.byte_pairs import ALPHABET, BytePairTokenizer
 from unspool.data.settings import TOKENS
 from unspool.data.text import read_text
 from unspool.data.tokenizer import lowered
-from unspool.data.tokens import TOKENIZERS, TextSettings, fit_tokenizer, load_tokenizer
+from unspool.data.tokens import TOKENIZERS, DataSettings, fit_tokenizer, load_tokenizer
 from unspool.data.words import UNKNOWN, pieces_of
 from unspool.errors import CheckpointError, DataError
 
@@ -29,9 +29,9 @@ CHARACTERS = st.characters(exclude_categories=["Cs"]) | st.sampled_from(
 )
 ANY_TEXT = st.text(CHARACTERS, min_size=1)
 SETTINGS = {
-    "char": TextSettings(tokens="char"),
-    "word": TextSettings(tokens="word", vocabulary=1000),
-    "bpe": TextSettings(tokens="bpe", vocabulary=300),
+    "char": DataSettings(tokens="char"),
+    "word": DataSettings(tokens="word", vocabulary=1000),
+    "bpe": DataSettings(tokens="bpe", vocabulary=300),
 }
 BYTE_PAIRS = BytePairTokenizer.fit(TEXT, SETTINGS["bpe"])
 # Has learned joins of spaces and line ends.
@@ -41,7 +41,7 @@ SPACED = BytePairTokenizer.fit("a \n\n b\n\n\nc  \n d\n \n" * 20, SETTINGS["bpe"
 def fit(name, text=TEXT, **changes):
     given_settings = SETTINGS[name]
     fields = {field: getattr(given_settings, field) for field in given_settings.__slots__}
-    return fit_tokenizer(text, TextSettings(**{**fields, **changes}))
+    return fit_tokenizer(text, DataSettings(**{**fields, **changes}))
 
 
 def test_table_and_settings_name_the_same_kinds():
@@ -252,9 +252,9 @@ def test_arriving_byte_pairs_are_held_back_until_a_character_is_whole():
 def test_vocabulary_is_the_same_in_another_process(name):
     code = (
         "import sys, hashlib\n"
-        "from unspool.data.tokens import TextSettings, fit_tokenizer\n"
+        "from unspool.data.tokens import DataSettings, fit_tokenizer\n"
         "text = sys.stdin.buffer.read().decode()\n"
-        f"written = fit_tokenizer(text, TextSettings(tokens={name!r}, vocabulary=300)).to_json()\n"
+        f"written = fit_tokenizer(text, DataSettings(tokens={name!r}, vocabulary=300)).to_json()\n"
         "print(hashlib.sha256(written.encode()).hexdigest())\n"
     )
     runs = [

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tolerance import assert_close
 from trainings import WORDS, Uniform, make_loop, small_model, small_text
 from unspool.cells import CELLS
-from unspool.data.settings import TOKENS, TextSettings
+from unspool.data.settings import TOKENS, DataSettings
 from unspool.data.streams import NO_TARGET, Window
 from unspool.errors import ConfigError, DataError
 from unspool.models.language_model import LanguageModel
@@ -34,7 +34,7 @@ from unspool.training.loop import Loop
 from unspool.training.settings import TrainSettings
 
 CELL_NAMES = ["rnn", "lstm", "gru"]
-ALL_TOKENS = [TextSettings(tokens=name, vocabulary=300) for name in TOKENS]
+ALL_TOKENS = [DataSettings(tokens=name, vocabulary=300) for name in TOKENS]
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def one_thread():
 
 def learn(text, steps, settings=None, model=None, **changes):
     """A model that has read a text over and over, and its last loss."""
-    corpus = read_corpus(text, settings or TextSettings(), validation=text)
+    corpus = read_corpus(text, settings or DataSettings(), validation=text)
     built = small_model(corpus.tokenizer.size, **{"hidden": 16, **(model or {})})
     train = TrainSettings(
         **{"steps": steps, "batch": 4, "length": 16, "learning_rate": 0.03, "warmup": 5, **changes}
@@ -150,7 +150,7 @@ def test_model_learns_when_it_is_built_otherwise(options):
 
 def test_hello_exercise_is_learnt_letter_by_letter():
     """From "hell" the model must say "ello": l is followed by l once and by o once."""
-    corpus = read_corpus("hello", TextSettings(), validation="hello")
+    corpus = read_corpus("hello", DataSettings(), validation="hello")
     assert corpus.tokenizer.decode([0, 1, 2, 3]) == "ehlo"
     model = small_model(4, "rnn", hidden=8)
     window = Window(
@@ -238,7 +238,7 @@ def test_verdict_says_which_is_better():
 
 
 def test_characters_that_training_never_saw_are_left_out_and_counted():
-    corpus = read_corpus("abcabcabcabc", TextSettings(), validation="abxcaxbyc")
+    corpus = read_corpus("abcabcabcabc", DataSettings(), validation="abxcaxbyc")
     assert corpus.tokenizer.decode(corpus.validation.numpy()) == "abcabc"
     assert corpus.validation_characters == 6
     [warning] = corpus.warnings
@@ -248,17 +248,17 @@ def test_characters_that_training_never_saw_are_left_out_and_counted():
 
 def test_characters_left_out_are_not_all_listed_when_they_are_many():
     unknown = "".join(map(chr, range(0x4E00, 0x4E20)))
-    [warning] = read_corpus("ab" * 9, TextSettings(), validation=f"a{unknown}b").warnings
+    [warning] = read_corpus("ab" * 9, DataSettings(), validation=f"a{unknown}b").warnings
     assert "32 of 34" in warning and warning.endswith(", ….")
 
 
 def test_capital_sigma_is_lower_cased_alike_in_both_parts():
-    corpus = read_corpus("οσδ" * 9, TextSettings(lower=True), validation="ΟΔΟΣ ΟΔΟΣ")
+    corpus = read_corpus("οσδ" * 9, DataSettings(lower=True), validation="ΟΔΟΣ ΟΔΟΣ")
     assert corpus.tokenizer.decode(corpus.validation.numpy()) == "οδοσοδοσ"
 
 
 def test_words_the_vocabulary_lacks_are_told_by_their_share():
-    words = TextSettings(tokens="word", vocabulary=100)
+    words = DataSettings(tokens="word", vocabulary=100)
     corpus = read_corpus("a b c " * 9, words, validation="a d b e")
     [warning] = corpus.warnings
     assert "of the validation part is words the vocabulary lacks" in warning
@@ -306,10 +306,10 @@ def test_batches_run_on_through_the_text_and_start_anew_each_epoch(tmp_path):
 
 def test_text_is_refused_when_it_is_too_short():
     train = TrainSettings(batch=4, length=16)
-    corpus = read_corpus("to be or not to be", TextSettings())
+    corpus = read_corpus("to be or not to be", DataSettings())
     with pytest.raises(DataError, match="16 tokens to train on; 4 rows of 16 steps want at least"):
         Writing(small_model(corpus.tokenizer.size), corpus, train.batch, train.length, seed=0)
-    short = read_corpus("ab" * 50, TextSettings(), validation="x")
+    short = read_corpus("ab" * 50, DataSettings(), validation="x")
     with pytest.raises(DataError, match="the validation part has 0 tokens"):
         Writing(small_model(2), short, 1, 4, seed=0)
 
@@ -318,7 +318,7 @@ def test_text_is_refused_when_it_is_too_short():
 
 
 def test_writing_leaves_the_global_generator_alone():
-    corpus = read_corpus("to be or not to be", TextSettings())
+    corpus = read_corpus("to be or not to be", DataSettings())
     model = small_model(corpus.tokenizer.size)
     before = torch.get_rng_state()
     "".join(write(model, corpus.tokenizer, 20))
@@ -326,7 +326,7 @@ def test_writing_leaves_the_global_generator_alone():
 
 
 def test_writing_starts_from_a_line_end_where_there_is_one():
-    corpus = read_corpus("to be\nor not\n" * 9, TextSettings())
+    corpus = read_corpus("to be\nor not\n" * 9, DataSettings())
     model = small_model(corpus.tokenizer.size)
     bare = "".join(write(model, corpus.tokenizer, 20, seed=2))
     assert bare == "".join(write(model, corpus.tokenizer, 20, prompt="\n", seed=2))
@@ -334,7 +334,7 @@ def test_writing_starts_from_a_line_end_where_there_is_one():
 
 
 def test_prompt_is_refused_before_anything_is_drawn():
-    corpus = read_corpus("to be or not to be", TextSettings())
+    corpus = read_corpus("to be or not to be", DataSettings())
     with pytest.raises(DataError, match="prompt") as refusal:
         write(small_model(corpus.tokenizer.size), corpus.tokenizer, 5, prompt="to ßee")
     assert "'ß'" in str(refusal.value)

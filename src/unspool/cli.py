@@ -19,7 +19,6 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
-from unspool.config import resolve
 from unspool.errors import ConfigError, UnspoolError
 from unspool.flags import SettingsFlags
 from unspool.training.interruption import Interrupted
@@ -86,38 +85,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @app.command(sort_key=1)
 def train(
-    file: Path | None = None,
-    /,
-    *,
+    *files: Path,
     sample: str | None = None,
     out: Path | None = None,
     minutes: float | None = None,
     settings: Annotated[SettingsFlags | None, Parameter(name="*")] = None,
     json: Flag = False,
 ) -> None:
-    """Learn a text, and say how well it went.
+    """Recognise what a file asks for, learn it, and say how well it went.
 
     Args:
-        file: the text to learn.
+        files: what to learn: files, or a folder.
         sample: instead of a file, an embedded text (see `unspool samples`).
         out: the run folder to make; runs/ and the file's name if left out.
         minutes: train for about so long, however many steps that is.
         settings: everything else that can be set.
         json: one JSON object on standard output, and nothing else there.
     """
-    flags = settings or SettingsFlags()
-    resolved = resolve(flags.config, flags.changes())
-    if (file is None) == (sample is None):
+    wish = (settings or SettingsFlags()).wish()
+    wish.settings()  # what is wrong with them is said at once
+    if bool(files) == (sample is not None):
         raise ConfigError(
-            f"unspool train: got {'neither' if file is None else 'both'}; wanted a text FILE or "
-            "--sample NAME, as in `unspool train --sample english`."
+            f"unspool train: got {'both' if files else 'neither'}; wanted a FILE or --sample NAME, "
+            "as in `unspool train --sample english`."
         )
     from unspool import jobs
     from unspool.display import observing
 
     with observing(json) as observer:
         report = jobs.train(
-            file, settings=resolved, sample=sample, out=out, minutes=minutes, observers=[observer]
+            *files, settings=wish, sample=sample, out=out, minutes=minutes, observers=[observer]
         )
     _show_report(report, json)
 
@@ -192,7 +189,7 @@ def generate(
 
     options = {"length": length, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     given = {name: value for name, value in options.items() if value is not None}
-    pieces = predictor.load(run).stream(prompt, seed=seed, **given)
+    pieces = predictor.load_writer(run).stream(prompt, seed=seed, **given)
     if json:
         return _print_json({"run": run, "prompt": prompt, "seed": seed, "text": "".join(pieces)})
     safe = visible if is_terminal(sys.stdout) else str
@@ -217,7 +214,7 @@ def next_token(run: Path, text: str, /, *, top: Whole = 10, json: Flag = False) 
     from unspool import predictor
     from unspool.display import chances_table
 
-    chances = predictor.load(run).next(text, top)
+    chances = predictor.load_writer(run).next(text, top)
     if json:
         rows = [{"token": token, "probability": chance} for token, chance in chances]
         return _print_json({"run": run, "text": text, "next": rows})

@@ -7,10 +7,7 @@ size, the dataclass. What is wrong with a configuration is reported at once, in 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import re
-import tomllib
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,9 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from unspool.data.settings import TextSettings
+from unspool.config_file import parse_toml, read_toml, write_toml
+from unspool.data.settings import DataSettings
 from unspool.errors import ConfigError, nearest, unknown
-from unspool.models.settings import RecurrentSettings
+from unspool.models.settings import ModelSettings, RecurrentSettings, settings_class
+from unspool.tasks.table import TASKS as TASK_TABLE
 from unspool.training.settings import TrainSettings
 
 
@@ -30,7 +29,7 @@ class Settings:
 
     Attributes:
         task: what is learned from the data; ``auto`` recognises it from the content.
-        size: a key of `SIZES`, the one dial; whatever else is set wins over it.
+        size: one of `SIZES`, the one dial; whatever else is set wins over it.
         seed: of weights, order, dropout and samples; a whole number ≥ 0.
         threads: processor threads; 0 leaves the choice to torch.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -48,8 +47,8 @@ class Settings:
     seed: int = 0
     threads: int = 0
     device: str = "auto"
-    data: TextSettings = field(default_factory=TextSettings)
-    model: RecurrentSettings = field(default_factory=RecurrentSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=RecurrentSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
 
     def __post_init__(self) -> None:
@@ -68,6 +67,56 @@ class Settings:
             raise ConfigError(" ".join(problems))
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asked for, before it is known which task their data is.
+
+    A task has defaults of its own, so what was asked for is laid over them once it is known.
+
+    Attributes:
+        file: the values of a TOML file.
+        where: its name, for messages.
+        changes: dotted keys and values that win over the file.
+    """
+
+    file: Mapping[str, Any]
+    where: str
+    changes: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, config: Path | None = None, changes: Mapping[str, Any] | None = None) -> Wish:
+        """From a TOML file, if there is one, and changes.
+
+        Raises:
+            ConfigError: if the file cannot be read or is no TOML.
+        """
+        if config is None:
+            return cls({}, "", changes or {})
+        return cls(read_toml(config), str(config), changes or {})
+
+    @classmethod
+    def of(cls, settings: Settings) -> Wish:
+        """For settings that are complete: every value of them is asked for."""
+        return cls(parse_toml(to_toml(settings), "settings"), "settings", {})
+
+    def settings(self, task: str | None = None) -> Settings:
+        """What is asked for, and the defaults of the task.
+
+        Args:
+            task: the one that was recognised; None takes the one asked for.
+
+        Raises:
+            ConfigError: as `resolve` does.
+
+        Example:
+            >>> wish = Wish.read(None, {"model.layers": 3})
+            >>> wish.settings("classify").data.split, wish.settings("write").data.split
+            (0.8, 0.9)
+        """
+        changes = self.changes if task is None else {**self.changes, "task": task}
+        return _assemble(self.file, self.where, changes)
+
+
 def resolve(config: Path | None = None, changes: Mapping[str, Any] | None = None) -> Settings:
     """The settings of a training.
 
@@ -83,9 +132,7 @@ def resolve(config: Path | None = None, changes: Mapping[str, Any] | None = None
         >>> resolve(None, {"train.length": 32, "seed": 7}).train.length
         32
     """
-    if config is None:
-        return _assemble({}, "", changes or {})
-    return _assemble(_parse(_read(config), str(config)), str(config), changes or {})
+    return Wish.read(config, changes).settings()
 
 
 def from_toml(text: str, where: str) -> Settings:
@@ -102,17 +149,21 @@ def from_toml(text: str, where: str) -> Settings:
         >>> from_toml("[model]\nname = 'gru'", "x.toml").model.name
         'gru'
     """
-    return _assemble(_parse(text, where), where, {})
+    return _assemble(parse_toml(text, where), where, {})
 
 
 def to_toml(settings: Settings) -> str:
-    """Every setting as TOML; `from_toml` gives back equal settings. A None is left out.
+    """Every setting that matters to the task as TOML; `from_toml` gives back equal settings.
+
+    A None is left out.
 
     Example:
         >>> print(to_toml(Settings()).splitlines()[0])
         task = "auto"
     """
-    return "\n".join(_table("", settings)) + "\n"
+    task = TASK_TABLE.get(settings.task)
+    sections = () if task is None else task.sections
+    return write_toml(settings, {*EVERY_TASK, *sections})
 
 
 def keys(settings_type: type = Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -123,10 +174,18 @@ def keys(settings_type: type = Settings, prefix: str = "") -> Iterator[tuple[str
         <class 'int'>
     """
     for name, annotation in typing.get_type_hints(settings_type).items():
-        if dataclasses.is_dataclass(annotation):
-            yield from keys(typing.cast(type, annotation), f"{prefix}{name}.")
+        tables = _tables(annotation)
+        if tables:
+            found = {key: kind for table in tables for key, kind in keys(table, f"{prefix}{name}.")}
+            yield from found.items()
         else:
             yield prefix + name, annotation
+
+
+def _tables(annotation: Any) -> tuple[type, ...]:
+    """The dataclasses of an annotation: one, or those that a name in the table chooses from."""
+    choices = typing.get_args(annotation) or (annotation,)
+    return tuple(each for each in choices if dataclasses.is_dataclass(each))
 
 
 def _assemble(file: Mapping[str, Any], where: str, changes: Mapping[str, Any]) -> Settings:
@@ -141,18 +200,57 @@ def _assemble(file: Mapping[str, Any], where: str, changes: Mapping[str, Any]) -
         **from_changes.get("model.options", {}),
     }
     size = chosen.get("size", Settings().size)
+    task = chosen.get("task", Settings().task)
     if "size" in from_changes:
-        problems += _without_effect(size, from_file, where)
-    values = SIZES.get(size, {}) | chosen
+        problems += _without_effect(task, size, from_file, where)
+    defaults = dict(_defaults(task, size))
+    if "train.steps" in chosen and "train.epochs" not in chosen:
+        defaults.pop("train.epochs", None)  # so many steps, however often that reads the data
+    values = defaults | chosen
     origins = {key: where for key in from_file if key not in from_changes}
-    sections = {
-        name: _build(section, f"{name}.", values, unfit, origins, problems)
-        for name, section in _sections().items()
-    }
+    sections = {}
+    for name, choices in _sections().items():
+        section = choices[0]
+        if len(choices) > 1:
+            section = settings_class(values.get(f"{name}.name", section().name))
+            problems += _foreign(section, f"{name}.", chosen, origins)
+        sections[name] = _build(section, f"{name}.", values, unfit, origins, problems)
+    problems += _unused(task, chosen, origins)
     settings = _build(Settings, "", values | sections, unfit, origins, problems)
     if problems:
         raise ConfigError(" ".join(problems))
     return typing.cast(Settings, settings)
+
+
+def _defaults(task: str, size: str) -> Mapping[str, Any]:
+    """What a size means for a task; before the task is known, for a text."""
+    known = TASK_TABLE.get("write" if task == "auto" else task)
+    return {} if known is None else known.defaults.get(size, {})
+
+
+def _foreign(
+    section: type, prefix: str, chosen: Mapping[str, Any], origins: Mapping[str, str]
+) -> Iterator[str]:
+    """Values for another family of models than the one that was named."""
+    own = [field.name for field in dataclasses.fields(section)]
+    for key in chosen:
+        name = key.removeprefix(prefix)
+        if key.startswith(prefix) and name not in own and chosen[key] not in (None, {}):
+            where = f"{origins[key]}: " if key in origins else ""
+            family = chosen.get(f"{prefix}name", "lstm")
+            yield f"{where}{key}: '{family}' has no such setting; it has {', '.join(own)}."
+
+
+def _unused(task: str, chosen: Mapping[str, Any], origins: Mapping[str, str]) -> Iterator[str]:
+    """Values in tables that mean nothing to the task."""
+    if task not in TASK_TABLE:
+        return
+    used = {*EVERY_TASK, *TASK_TABLE[task].sections, ""}
+    for key in chosen:
+        section = key.partition(".")[0] if "." in key else ""
+        if section not in used:
+            where = f"{origins[key]}: " if key in origins else ""
+            yield f"{where}{key}: changes nothing for the task '{task}'; leave it out."
 
 
 def _flat(file: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
@@ -241,9 +339,9 @@ def _text(value: Any) -> str:
     return value
 
 
-def _without_effect(size: str, from_file: Mapping[str, Any], where: str) -> list[str]:
+def _without_effect(task: str, size: str, from_file: Mapping[str, Any], where: str) -> list[str]:
     """A size asked for that the file overrules altogether is refused, not ignored."""
-    governed = {key for values in SIZES.values() for key in values}
+    governed = {key for each in SIZES for key in _defaults(task, each)}
     if from_file.get("size") == size or not governed <= from_file.keys():
         return []
     return [
@@ -261,7 +359,7 @@ def _build(
     problems: list[str],
 ) -> Any:
     """One section; or None, with its problems added, each with the file that it came from."""
-    names = {f.name: prefix + f.name for f in dataclasses.fields(section)}
+    names = {f.name: prefix + f.name for f in dataclasses.fields(section) if f.init}
     own = {name: values[key] for name, key in names.items() if values.get(key) is not None}
     if not unfit.isdisjoint(names.values()):
         return None
@@ -282,55 +380,9 @@ def _known() -> dict[str, Any]:
 
 
 @cache
-def _sections() -> dict[str, type]:
+def _sections() -> dict[str, tuple[type, ...]]:
     hints = typing.get_type_hints(Settings)
-    return {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
-
-
-def _read(path: Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        where = f"{path}: not UTF-8 at byte {error.start}"
-        raise ConfigError(f"{where}; wanted a TOML file.") from error
-    except IsADirectoryError as error:
-        raise ConfigError(f"{path}: a directory; wanted a TOML file.") from error
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-        raise ConfigError(f"{path}: {reason}; wanted a TOML file.") from error
-
-
-def _parse(text: str, where: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits
-        raise ConfigError(f"{where}: invalid TOML: {error}.") from error
-
-
-def _table(prefix: str, settings: Any) -> Iterator[str]:
-    """The lines of one table, then those of the tables inside it."""
-    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-    tables = {}
-    for name, value in values.items():
-        if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
-            tables[name] = value
-        elif value is not None:
-            yield f"{name} = {_literal(value)}"
-    for name, value in tables.items():
-        yield f"\n[{prefix}{name}]"
-        if isinstance(value, Mapping):
-            yield from (f"{_literal(key)} = {_literal(option)}" for key, option in value.items())
-        else:
-            yield from _table(f"{prefix}{name}.", value)
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    # JSON escapes text as TOML does, except for the one control character it leaves alone.
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)
+    return {name: _tables(hint) for name, hint in hints.items() if _tables(hint)}
 
 
 # What fits an annotation, and how to say so.
@@ -344,12 +396,8 @@ TYPES: dict[type, tuple[Any, str]] = {
 LONGEST_SHOWN = 80
 
 # `auto`, then what `unspool.tasks` can do.
-TASKS = ("auto", "write")
+TASKS = ("auto", *TASK_TABLE)
 DEVICES = ("auto", "cpu", "cuda", "mps")
-
-# One dial. The middle size is the dataclasses' own defaults.
-SIZES: dict[str, dict[str, Any]] = {
-    "tiny": {"model.hidden": 128, "train.batch": 32, "train.learning_rate": 3e-3},
-    "small": {},
-    "base": {"model.hidden": 512, "model.layers": 2, "train.batch": 32, "train.length": 128},
-}
+SIZES = ("tiny", "small", "base")
+# Tables of the configuration that every task reads.
+EVERY_TASK = ("data", "model", "train")

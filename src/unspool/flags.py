@@ -16,32 +16,35 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from unspool.config import DEVICES, SIZES, TASKS, Settings
-from unspool.data.settings import TOKENS, TextSettings
+from unspool.config import DEVICES, SIZES, TASKS, Settings, Wish
+from unspool.data.settings import HEADERS, TOKENS, TOO_LONG, DataSettings
 from unspool.errors import ConfigError
-from unspool.models.settings import RecurrentSettings
+from unspool.models.settings import CHARACTERS, POOLINGS, ModelSettings, RecurrentSettings
+from unspool.tasks.table import TASKS as TASK_TABLE
 from unspool.training.settings import OPTIMISERS, SCHEDULES, TRUNCATIONS, TrainSettings
 from unspool.usage import whole_number
 
 
-def section_flags(section: type, prefix: str) -> type:
-    """A dataclass with the fields of ``section``, each of them optional and a flag.
+def section_flags(prefix: str, *sections: type) -> type:
+    """A dataclass with the fields of all ``sections``, each of them optional and a flag.
 
     Args:
-        section: a dataclass of settings that says what its fields are.
         prefix: what stands before the dot, such as ``train``.
+        *sections: dataclasses of settings that say what their fields are; of a field that several
+            have, the first one's word counts.
 
     Returns:
         A dataclass whose fields are None where no flag was given, so that a file's value stands.
     """
-    hints, helps = typing.get_type_hints(section), descriptions(section)
-    fields = [
-        (field.name, Annotated[hints[field.name] | None, _flag(field, prefix, helps)], None)
-        for field in dataclasses.fields(section)
-    ]
+    fields: dict[str, tuple[str, Any, None]] = {}
+    for section in sections:
+        hints, helps = typing.get_type_hints(section), descriptions(section)
+        for field in dataclasses.fields(section):
+            flag = Annotated[hints[field.name] | None, _flag(field, prefix, helps)]
+            fields.setdefault(field.name, (field.name, flag, None))
     return dataclasses.make_dataclass(
-        section.__name__,
-        fields,
+        sections[0].__name__,
+        fields.values(),
         kw_only=True,
         frozen=True,
         namespace={"__doc__": None, "__module__": __name__},
@@ -87,9 +90,10 @@ def _default(field: dataclasses.Field[Any], key: str) -> str | bool:
     if field.default in (None, dataclasses.MISSING):
         return False
     shown = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+    writing = TASK_TABLE["write"].defaults
     changed = [
         f"{size} {values[key]}"
-        for size, values in SIZES.items()
+        for size, values in writing.items()
         if values.get(key, field.default) != field.default
     ]
     return "; ".join([shown, *changed])
@@ -106,14 +110,18 @@ def _short(default: object, choices: Iterable[str] | None = None) -> Parameter:
 # Closed tables, for completion; `model.name` is not one, it takes a user's own file too.
 CHOICES = {
     "data.tokens": TOKENS,
+    "data.header": HEADERS,
+    "data.too_long": TOO_LONG,
+    "model.pooling": (*POOLINGS, "flatten"),
+    "model.characters": CHARACTERS,
     "train.truncation": TRUNCATIONS,
     "train.optimiser": OPTIMISERS,
     "train.schedule": SCHEDULES,
 }
 
-DataFlags = section_flags(TextSettings, "data")
-ModelFlags = section_flags(RecurrentSettings, "model")
-TrainFlags = section_flags(TrainSettings, "train")
+DataFlags = section_flags("data", DataSettings)
+ModelFlags = section_flags("model", *typing.get_args(ModelSettings))
+TrainFlags = section_flags("train", TrainSettings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,6 +160,14 @@ class SettingsFlags:
     data_fields: Annotated[
         DataFlags | None, Parameter(name="--data", group=Group("Data", sort_key=3))
     ] = None
+
+    def wish(self) -> Wish:
+        """What was asked for, of the file and the flags.
+
+        Raises:
+            ConfigError: if the file cannot be read, or a short form and its field differ.
+        """
+        return Wish.read(self.config, self.changes())
 
     def changes(self) -> dict[str, Any]:
         """Dotted keys and values, of the flags that were given.

@@ -6,34 +6,28 @@ import copy
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from unspool.cells.find import find_cell
-from unspool.config import Settings, resolve, to_toml
+from unspool.config import Settings, Wish, resolve, to_toml
+from unspool.data.opening import open_source, read_source, recognise_source
 from unspool.data.source import Source
-from unspool.data.text import read_text
 from unspool.devices import choose_device
 from unspool.engine.language import Cell
-from unspool.errors import CheckpointError, ConfigError
+from unspool.errors import CheckpointError, ConfigError, RunError
 from unspool.layers.dropout import derived_seed
+from unspool.models.settings import RecurrentSettings
 from unspool.predictor import load, model_config
-from unspool.record import Record, difference, made_with
+from unspool.record import Record, backend_of, difference, made_with
 from unspool.tasks.card import model_card
-from unspool.tasks.write import (
-    Corpus,
-    Writing,
-    bits_per_character,
-    build_model,
-    ngram_baseline,
-    read_corpus,
-    stream_loss,
-    verdict,
-)
+from unspool.tasks.job import Job
+from unspool.tasks.table import TASKS
 from unspool.training import layout
 from unspool.training.checkpoint import load_checkpoint, newest_checkpoint, save_model
 from unspool.training.interruption import Request, requests
@@ -42,19 +36,18 @@ from unspool.training.run import Run
 
 
 def train(
-    source: str | Path | None = None,
-    *,
-    settings: Settings | None = None,
+    *sources: Any,
+    settings: Settings | Wish | None = None,
     sample: str | None = None,
     out: str | Path | None = None,
     minutes: float | None = None,
     observers: Sequence[Observer] = (),
     **changes: Any,
 ) -> dict[str, Any]:
-    """Learn a text, and say how well it went.
+    """Recognise what data asks for, learn it, and say how well it went.
 
     Args:
-        source: a text file.
+        *sources: files or folders.
         settings: everything that can be set; None takes the defaults of ``size``.
         sample: instead of a file, a key of `unspool.data.samples.SAMPLES`.
         out: the run folder to make; None takes ``runs/`` and the file's name.
@@ -64,9 +57,10 @@ def train(
             ``size="tiny"``, ``train__steps=100``.
 
     Returns:
-        The report: ``run``, ``task``, ``model``, ``steps``, ``best_step``, ``loss`` (nats per
-        ``unit`` on the validation part), ``bits_per_character``, ``baselines``, ``verdict``,
-        ``parameters``, ``trained_tokens``, ``warnings``.
+        The report: ``run``, ``task``, ``model``, ``steps``, ``best_step``, what the task measures
+        (of a text ``loss`` in nats per ``unit`` on the validation part and
+        ``bits_per_character``), ``baselines``, ``verdict``, ``parameters``, ``trained_tokens``,
+        ``warnings``.
 
     Raises:
         UnspoolError: for anything the user can mend; nothing is half-written then.
@@ -78,39 +72,41 @@ def train(
         >>> sorted(report)[:4]
         ['baselines', 'best_step', 'bits_per_character', 'loss']
     """
-    settings = _changed(settings, changes)
-    if (source is None) == (sample is None):
-        raise ConfigError("train: wanted a file or the name of a sample, one of the two.")
-    if minutes is not None and not (math.isfinite(minutes) and minutes > 0):
-        raise ConfigError(f"--minutes: got {minutes}; wanted a number > 0.")
-    settings = replace(settings, task="write", threads=_use_threads(settings.threads))
-    cell = find_cell(settings.model.name).with_options(**settings.model.options)
-    if source is not None:
-        origin, text, validation = Source.of_file(source, settings.data)
-    else:
-        origin, text, validation = Source.of_sample(str(sample), settings.data)
-    folder = Path(out if out is not None else Path("runs") / _stem(source, sample))
+    wish = _wish(settings, changes)
+    if bool(sources) == (sample is not None):
+        raise ConfigError("train: wanted files or the name of a sample, one of the two.")
+    _check_minutes(minutes, wish)
+    asked = wish.settings()
+    threads = _use_threads(asked.threads)
+    folder = Path(out if out is not None else Path("runs") / _stem(sources, sample))
     if os.path.lexists(folder):
         Run.create(folder, "")  # says whose it is, and how to go on or where else to write
+    origin = open_source(sources, sample, asked.data)
+    settings = replace(_recognised(origin, wish), threads=threads)
+    cell = _cell_of(settings)
+    data = read_source(origin, settings.data, settings.task)
     with requests() as request:
-        corpus = read_corpus(text, settings.data, validation)
-        work = _work(corpus, settings, cell)
-        _told(observers, "status", text="counting n-grams")
-        baselines = [ngram_baseline(corpus)]
+        job = TASKS[settings.task].load().prepare(data, settings)
+        settings = _with_epochs(job, settings)
+        model = _model(job.shape(), settings, cell)
+        work = job.work(model)
+        baselines = list(_baselines(job, observers))
         if minutes is not None:
             _told(observers, "status", text="measuring the speed")
-            settings = _with_steps(work, settings, 60 * minutes - baselines[0]["seconds"])
+            spent = sum(each["seconds"] for each in baselines)
+            settings = _with_steps(work, settings, 60 * minutes - spent)
         record = Record(
             settings=settings,
-            tokenizer=corpus.tokenizer,
+            shape=job.shape(),
             cell=cell,
+            files=job.files(),
             source=origin,
-            made_with=made_with(work.model),
+            made_with=made_with(model),
         )
-        run = Run.create(folder, to_toml(settings), record.files())
+        run = Run.create(folder, to_toml(settings), record.written())
         with run.locked():
             loop = Loop(work, settings.train, settings.seed, run, observers)
-            training = _Training(loop, run, record, corpus)
+            training = _Training(loop, run, record, job)
             training.begin(baselines)
             return training.finish(request)
 
@@ -129,7 +125,7 @@ def resume(
         The report, as `train` gives it; of a finished run the one it ended with.
 
     Raises:
-        UnspoolError: if there is no such run, or its text has changed since.
+        UnspoolError: if there is no such run, or its data has changed since.
         Interrupted: on Ctrl-C or SIGTERM, after saving.
     """
     folder = Run.open(run)
@@ -139,49 +135,50 @@ def resume(
         record = Record.read(folder)
         settings = record.settings
         _use_threads(threads or settings.threads)
-        text, validation = record.source.read(settings.data)
-        corpus = read_corpus(text, settings.data, validation, record.tokenizer)
-        work = _work(corpus, settings, record.cell)
-        if warning := difference(record.made_with, made_with(work.model)):
+        record.source.check()
+        data = read_source(record.source, settings.data, settings.task)
+        job = _prepared_again(folder, record, data)
+        model = _model(record.shape, settings, record.cell)
+        if warning := difference(record.made_with, made_with(model)):
             _told(observers, "warning", text=warning)
-        loop = Loop(work, settings.train, settings.seed, folder, observers)
-        training = _Training(loop, folder, record, corpus)
+        loop = Loop(job.work(model), settings.train, settings.seed, folder, observers)
+        training = _Training(loop, folder, record, job)
         if not training.go_back():
-            training.begin([ngram_baseline(corpus)])
+            training.begin(list(_baselines(job, observers)))
         return training.finish(request)
 
 
 def evaluate(
     run: str | Path, file: str | Path | None = None, *, observers: Sequence[Observer] = ()
 ) -> dict[str, Any]:
-    """Measure a run on its validation part, or on another text.
+    """Measure a run on its validation or test part, or on another file.
 
     Args:
         run: the run folder.
-        file: a text file; None reads the validation part of the run's own text again.
+        file: a file of the same kind; None reads the run's own data again.
         observers: called with every event.
 
     Returns:
-        ``run``, ``file``, ``loss``, ``unit``, ``tokens``, ``bits_per_character``, ``perplexity``
-        and ``baselines``, each on the same text.
+        ``run``, ``file``, what the task measures (of a text ``loss``, ``unit``, ``tokens``,
+        ``bits_per_character``, ``perplexity``) and ``baselines``, each on the same data.
 
     Raises:
-        UnspoolError: if a file cannot be read or holds what the vocabulary lacks, or the text of
-            the run, on which the baselines count, has changed.
+        UnspoolError: if a file cannot be read or holds what the model does not know, or the data
+            of the run, on which the baselines count, has changed.
     """
     record = Record.read(Run.open(run))
     predictor = load(run)
-    data = record.settings.data
-    _told(observers, "status", text="reading the text")
-    text, validation = record.source.read(data)
-    corpus, name = read_corpus(text, data, validation, record.tokenizer), "validation part"
+    _told(observers, "status", text="reading the data")
+    record.source.check()
+    data = read_source(record.source, record.settings.data, record.settings.task)
+    task = TASKS[record.settings.task].load()
+    job = _prepared_again(Run.open(run), record, data)
+    name = job.measured_on
     if file is not None:
-        other, name = read_text(file, data.encoding), str(file)
-        ids = torch.from_numpy(record.tokenizer.encode(other, name))
-        corpus = replace(corpus, validation=ids, validation_characters=len(other))
-    measured = predictor.evaluate_tokens(corpus.validation, corpus.validation_characters)
-    _told(observers, "status", text="counting n-grams")
-    return {"run": str(run), "file": name, **measured, "baselines": [ngram_baseline(corpus)]}
+        job, name = task.measuring(job, file, record.settings), str(file)
+    measured = job.judge(predictor.model)
+    _told(observers, "status", text="trying the simple methods")
+    return {"run": str(run), "file": name, **measured, "baselines": list(job.baselines())}
 
 
 def demo(
@@ -212,12 +209,12 @@ class _Training:
     loop: Loop
     run: Run
     record: Record
-    corpus: Corpus
+    job: Job
 
     def begin(self, baselines: Sequence[Mapping[str, Any]]) -> None:
         """Tell what stands before the first step, and save it as step 0."""
         self.loop.tell("start", **self._facts())
-        for warning in self.corpus.warnings:
+        for warning in self.job.warnings:
             self.loop.tell("warning", text=warning)
         for baseline in baselines:
             self.loop.tell("baseline", **baseline)
@@ -244,12 +241,11 @@ class _Training:
         self.loop.train(request)
         self._take_best()
         report = self._report()
-        record, tokenizer = self.record, self.corpus.tokenizer
-        model = record.settings.model
-        config = model_config(record.settings.task, model, record.cell, tokenizer.size, report)
-        card = model_card(report, model, Path(record.source.name).name)
+        record = self.record
+        config = model_config(record, report)
+        card = model_card(report, record.settings.model, Path(record.source.name).name)
         weights = self.loop.work.model.state_dict()
-        save_model(self.run.folder, weights, config, tokenizer.to_json(), card)
+        save_model(self.run.folder, weights, config, record.files, card)
         self.loop.tell("end", **report, seconds=time.perf_counter() - start)
         return report
 
@@ -267,71 +263,123 @@ class _Training:
         load_weights(self.loop.work.model, best.model, str(best.folder))
 
     def _report(self) -> dict[str, Any]:
-        corpus, progress, model = self.corpus, self.loop.progress, self.loop.work.model
-        loss = stream_loss(model, corpus.validation.to(model.device))
+        progress, model = self.loop.progress, self.loop.work.model
+        judged = self.job.judge(model)
+        events = list(self.run.events())
         baselines = [
-            {key: event[key] for key in ("name", "loss", "seconds")}
-            for event in self.run.events()
+            {key: value for key, value in event.items() if key != "event"}
+            for event in events
             if event["event"] == "baseline"
         ]
-        name = self.record.cell.name
-        size = self.record.settings.train.batch * self.record.settings.train.length
-        bits = bits_per_character(loss, len(corpus.validation), corpus.validation_characters)
+        name = _name(self.record)
         return {
             "run": str(self.run.folder),
             "task": self.record.settings.task,
             "model": name,
             "steps": progress.step,
             "best_step": progress.best_step,
-            "loss": loss,
-            "unit": corpus.unit,
-            "bits_per_character": bits,
+            **judged,
             "baselines": baselines,
-            "verdict": verdict(name, loss, baselines, corpus.unit),
+            "verdict": self.job.verdict(name, judged, baselines),
             "parameters": _num_parameters(model),
-            "trained_tokens": progress.step * size,
-            "warnings": list(corpus.warnings),
+            "trained_tokens": sum(e["targets"] for e in events if e["event"] == "step"),
+            "warnings": list(self.job.warnings),
         }
 
     def _facts(self) -> dict[str, Any]:
-        corpus, model = self.corpus, self.loop.work.model
+        model = self.loop.work.model
         return {
             "task": self.record.settings.task,
-            "unit": corpus.unit,
-            "cell": self.record.cell.name,
+            "unit": self.job.unit,
+            "cell": _name(self.record),
             "steps": self.record.settings.train.steps,
             "step": self.loop.progress.step,
             "parameters": _num_parameters(model),
-            "train_tokens": len(corpus.train),
-            "validation_tokens": len(corpus.validation),
-            "vocabulary": corpus.tokenizer.size,
+            **self.job.facts(),
             "run": str(self.run.folder),
-            "backend": model.encoder.backend,
-            "device": model.device.type,
+            "backend": backend_of(model),
+            "device": next(model.parameters()).device.type,
             "threads": torch.get_num_threads(),
         }
 
 
-def _changed(settings: Settings | None, changes: Mapping[str, Any]) -> Settings:
-    if settings is not None:
-        if changes:
-            raise ConfigError("train: pass `settings` or single settings by name, not both.")
-        return settings
-    return resolve(None, {name.replace("__", "."): value for name, value in changes.items()})
+def _wish(settings: Settings | Wish | None, changes: Mapping[str, Any]) -> Wish:
+    """What was asked for, however it was said."""
+    if settings is None:
+        return Wish.read(None, {name.replace("__", "."): each for name, each in changes.items()})
+    if changes:
+        raise ConfigError("train: pass `settings` or single settings by name, not both.")
+    return settings if isinstance(settings, Wish) else Wish.of(settings)
 
 
-def _stem(source: str | Path | None, sample: str | None) -> str:
-    return f"sample-{sample}" if source is None else Path(source).stem
+def _check_minutes(minutes: float | None, wish: Wish) -> None:
+    if minutes is None:
+        return
+    if not (math.isfinite(minutes) and minutes > 0):
+        raise ConfigError(f"--minutes: got {minutes}; wanted a number > 0.")
+    for key in ("train.steps", "train.epochs"):
+        if key in wish.changes:
+            raise ConfigError(
+                f"--minutes: got {minutes}, but {key} is {wish.changes[key]}; the minutes decide "
+                "how many steps there are, so give one of the two."
+            )
 
 
-def _work(corpus: Corpus, settings: Settings, cell: Cell) -> Writing:
-    device = choose_device(settings.device)
+def _stem(sources: Sequence[Any], sample: str | None) -> str:
+    return Path(sources[0]).stem if sources else f"sample-{sample}"
+
+
+def _recognised(origin: Source, wish: Wish) -> Settings:
+    """The settings, once it is known which task the data is."""
+    asked = wish.settings()
+    if asked.task != "auto":
+        return asked
+    return wish.settings(recognise_source(origin, asked.data))
+
+
+def _prepared_again(run: Run, record: Record, data: Any) -> Job:
+    """The job of a run from what the run has stored."""
+    task = TASKS[record.settings.task].load()
+    try:
+        job: Job = task.prepare(data, record.settings, record.files)
+    except (CheckpointError, KeyError) as error:
+        raise RunError(f"{run.folder}: the record of the run is damaged: {error}") from error
+    return job
+
+
+def _cell_of(settings: Settings) -> Cell | None:
+    model = settings.model
+    if not isinstance(model, RecurrentSettings):
+        return None
+    return find_cell(model.name).with_options(**model.options)
+
+
+def _name(record: Record) -> str:
+    """What a person calls the model."""
+    return record.settings.model.name if record.cell is None else record.cell.name
+
+
+def _model(shape: Mapping[str, Any], settings: Settings, cell: Cell | None) -> nn.Module:
     seed = derived_seed(settings.seed, "weights")
-    model = build_model(corpus.tokenizer.size, settings.model, cell, seed).to(device)
-    return Writing(model, corpus, settings.train.batch, settings.train.length, settings.seed)
+    model: nn.Module = TASKS[settings.task].load().build(shape, settings.model, cell, seed)
+    return model.to(choose_device(settings.device))
 
 
-def _with_steps(work: Writing, settings: Settings, seconds: float) -> Settings:
+def _baselines(job: Job, observers: Sequence[Observer]) -> Iterator[dict[str, Any]]:
+    """The simple methods, told while they are tried."""
+    _told(observers, "status", text="trying the simple methods")
+    yield from job.baselines()
+
+
+def _with_epochs(job: Job, settings: Settings) -> Settings:
+    """The settings with as many steps as the epochs make."""
+    if not settings.train.epochs:
+        return settings
+    steps = max(1, settings.train.epochs * job.epoch_steps())
+    return replace(settings, train=replace(settings.train, steps=steps))
+
+
+def _with_steps(work: Any, settings: Settings, seconds: float) -> Settings:
     """The settings with as many steps as fit; a copy of the model is trained to find out."""
     trial = copy.copy(work)
     trial.model = copy.deepcopy(work.model)
@@ -347,7 +395,7 @@ def _with_steps(work: Writing, settings: Settings, seconds: float) -> Settings:
     trial.sample()
     looking = 12 * (time.perf_counter() - start)
     steps = max(1, int(max(seconds - looking, seconds / 2) / step))
-    return replace(settings, train=replace(settings.train, steps=steps))
+    return replace(settings, train=replace(settings.train, steps=steps, epochs=0))
 
 
 def _last_report(run: Run) -> dict[str, Any]:

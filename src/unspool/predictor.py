@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from unspool.config import resolve
 from unspool.data.tokenizer import Tokenizer
 from unspool.data.tokens import load_tokenizer
 from unspool.devices import choose_device
 from unspool.engine.language import Cell
-from unspool.errors import CheckpointError, ConfigError, DataError, RunError, UnspoolError
+from unspool.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    RunError,
+    UnspoolError,
+    choose,
+)
 from unspool.models.language_model import LanguageModel
 from unspool.models.sampling import SamplingSettings
-from unspool.models.settings import RecurrentSettings
-from unspool.record import TOKENIZER_FILE, Record
-from unspool.tasks.write import UNITS, bits_per_character, stream_loss, write
+from unspool.models.settings import ModelSettings
+from unspool.record import Record
+from unspool.tasks.corpus import UNITS
+from unspool.tasks.job import Answers
+from unspool.tasks.table import TASKS
+from unspool.tasks.write import TOKENIZER_FILE, measured, write
 from unspool.training import layout
 from unspool.training.checkpoint import load_model, newest_checkpoint
 from unspool.training.durable import one_line
@@ -133,25 +142,51 @@ class Predictor:
             tokens: ids, at least two.
             characters: of the text they stand for.
         """
-        loss = stream_loss(self.model, tokens.to(self.model.device))
-        return {
-            "loss": loss,
-            "unit": self.unit,
-            "tokens": len(tokens) - 1,
-            "bits_per_character": bits_per_character(loss, len(tokens), characters),
-            "perplexity": math.exp(loss) if loss < LARGEST_EXPONENT else math.inf,
-        }
+        return measured(self.model, tokens, characters, self.unit)
 
     def _tokens(self, ids: Any) -> Tensor:
         return torch.as_tensor(ids, device=self.model.device)
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> Predictor:
+@dataclass(frozen=True, slots=True)
+class ExamplePredictor:
+    """A model of whole examples, with what turns its numbers into answers.
+
+    Attributes:
+        model: in evaluation mode.
+        answers: of the task.
+        where: the folder it came from.
+        step: updates behind it; None for a finished model.
+    """
+
+    model: nn.Module
+    answers: Answers
+    where: Path
+    step: int | None = None
+
+    @property
+    def task(self) -> str:
+        """What the model does."""
+        return self.answers.task
+
+    def predict(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+        """One answer for every input, as plain values.
+
+        Raises:
+            DataError: for an input that the model cannot read, with its number.
+        """
+        return self.answers.predict(self.model, inputs)
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> Any:
     """Load what a run has learnt: its model, or its newest readable checkpoint while it trains.
 
     Args:
         path: a run folder, or the ``model`` folder of one.
         device: where the weights go; a name is one of `unspool.devices.DEVICES`.
+
+    Returns:
+        A `Predictor` for a model that writes, an `ExamplePredictor` for all others.
 
     Raises:
         RunError: if there is no run, or it has neither a model nor a checkpoint yet.
@@ -170,69 +205,96 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Predictor:
         reasons = " ".join(each.reason for each in skipped)
         raise RunError(f"{folder}: has no model and no checkpoint yet. {reasons}".rstrip())
     record = Record.read(run)
-    model = skeleton(record.tokenizer.size, record.settings.model, record.cell)
-    return _filled(model, checkpoint.model, record.tokenizer, run.folder, device, checkpoint.step)
+    settings = record.settings
+    plan = _Plan(settings.task, record.shape, settings.model, record.cell, record.files)
+    return plan.filled(checkpoint.model, run.folder, device, checkpoint.step)
 
 
-def model_config(
-    task: str, settings: RecurrentSettings, cell: Cell, vocabulary: int, report: Mapping[str, Any]
-) -> dict[str, Any]:
+def load_writer(path: str | Path) -> Predictor:
+    """The same for what only a model that writes can do.
+
+    Raises:
+        ConfigError: if the run does something else, naming the command that uses it.
+    """
+    loaded = load(path)
+    if not isinstance(loaded, Predictor):
+        raise ConfigError(
+            f"{path}: is a model for '{loaded.task}'; wanted one that writes: use it with "
+            f"`unspool predict {path}`."
+        )
+    return loaded
+
+
+def model_config(record: Record, report: Mapping[str, Any]) -> dict[str, Any]:
     """What ``config.json`` of a model holds: enough to build it again, as plain data.
 
     Args:
-        task: what the model does.
-        settings: widths, layers, dropout.
-        cell: the equations.
-        vocabulary: V.
+        record: of the run.
         report: of the training; where and how long it ran is left out, so that the same training
             gives the same file.
     """
-    baselines = [{"name": each["name"], "loss": each["loss"]} for each in report["baselines"]]
+    baselines = [
+        {key: value for key, value in each.items() if key != "seconds"}
+        for each in report["baselines"]
+    ]
     kept = {name: value for name, value in report.items() if name != "run"}
     return {
         "library": "unspool",
-        "task": task,
-        "vocabulary": vocabulary,
-        "model": asdict(settings),
-        "cell": cell.to_dict(),
+        "task": record.settings.task,
+        "shape": record.shape,
+        "model": asdict(record.settings.model),
+        "cell": None if record.cell is None else record.cell.to_dict(),
         "report": kept | {"baselines": baselines},
     }
 
 
-def skeleton(vocabulary: int, settings: RecurrentSettings, cell: Cell) -> LanguageModel:
-    """A model without memory behind its weights, to compare shapes with before anything is made."""
-    with torch.device("meta"):
-        return LanguageModel(vocabulary, settings, cell)
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Everything of a model but its weights."""
+
+    task: str
+    shape: Mapping[str, Any]
+    settings: ModelSettings
+    cell: Cell | None
+    files: Mapping[str, str]
+
+    def filled(
+        self, tensors: dict[str, Tensor], where: Path, device: torch.device, step: int | None
+    ) -> Predictor | ExamplePredictor:
+        """The model with its weights; its memory is that of ``tensors``."""
+        task = TASKS[self.task].load()
+        with torch.device("meta"):  # shapes are compared before anything is made
+            model = task.build(self.shape, self.settings, self.cell, None)
+        load_weights(model, tensors, str(where), assign=True)
+        model = model.to(device).eval()
+        if self.task == "write":
+            tokenizer = load_tokenizer(self.files[TOKENIZER_FILE], str(where / TOKENIZER_FILE))
+            if tokenizer.size != self.shape["vocabulary"]:
+                raise CheckpointError(
+                    f"{where}: {TOKENIZER_FILE} has {tokenizer.size} tokens and the model "
+                    f"{self.shape['vocabulary']}; it is of another model."
+                )
+            return Predictor(model, tokenizer, where, step)
+        return ExamplePredictor(model, task.restore(self.files, str(where)), where, step)
 
 
-def _load_model(folder: Path, device: torch.device) -> Predictor:
-    tensors, config, tokenizer_json = load_model(folder)
-    tokenizer = load_tokenizer(tokenizer_json, str(folder / TOKENIZER_FILE))
+def _load_model(folder: Path, device: torch.device) -> Predictor | ExamplePredictor:
+    tensors, config, files = load_model(folder)
     try:
-        if config["task"] != "write":
-            raise CheckpointError(f"{folder}: is a model for '{config['task']}'; wanted 'write'.")
+        task = choose(config["task"], TASKS, "task").name
         # The strict reading of a configuration: every key known, every value of its type.
-        settings = resolve(None, {f"model.{key}": v for key, v in config["model"].items()}).model
-        model = skeleton(tokenizer.size, settings, Cell.from_dict(config["cell"]))
+        changes = {f"model.{key}": value for key, value in config["model"].items()}
+        settings = resolve(None, {**changes, "task": task}).model
+        cell = None if config["cell"] is None else Cell.from_dict(config["cell"])
+        return _Plan(task, dict(config["shape"]), settings, cell, files).filled(
+            tensors, folder, device, None
+        )
     except CheckpointError:
         raise
     except NO_MODEL as error:
         raise CheckpointError(
             one_line(f"{folder}: config.json describes no model ({error}).")
         ) from error
-    return _filled(model, tensors, tokenizer, folder, device, None)
-
-
-def _filled(
-    model: LanguageModel,
-    tensors: dict[str, Tensor],
-    tokenizer: Tokenizer,
-    where: Path,
-    device: torch.device,
-    step: int | None,
-) -> Predictor:
-    load_weights(model, tensors, str(where), assign=True)
-    return Predictor(model.to(device).eval(), tokenizer, where, step)
 
 
 # What a configuration that only looks like one is seen to lead to.
@@ -245,4 +307,3 @@ NO_MODEL = (
     TypeError,
     ValueError,
 )
-LARGEST_EXPONENT = 700.0  # the exponential of a little more is no float

@@ -1,4 +1,4 @@
-"""What a run keeps besides its settings: tokenizer, cell, the place of its text, and versions.
+"""What a run keeps besides its settings: cell, tokenizer, the place of its data, and versions.
 
 With these a run goes on, and is loaded, without anybody's Python file.
 """
@@ -8,18 +8,19 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
 
 from unspool import __version__
 from unspool.config import Settings, from_toml
 from unspool.data.source import Source
-from unspool.data.tokenizer import Tokenizer
-from unspool.data.tokens import load_tokenizer
 from unspool.engine.language import Cell
 from unspool.errors import RunError, UnspoolError
-from unspool.models.language_model import LanguageModel
+from unspool.layers.recurrent import Recurrent
 from unspool.training import layout
+from unspool.training.checkpoint import MODEL_FORMAT
 from unspool.training.durable import one_line
 from unspool.training.plain_json import parse
 from unspool.training.run import Run
@@ -31,26 +32,30 @@ class Record:
 
     Attributes:
         settings: resolved.
-        tokenizer: learnt on the training part.
-        cell: the equations.
-        source: where the text is.
+        shape: what of the data the model depends on.
+        cell: the equations; None for a model without a recurrent cell.
+        files: what was fitted on the training part, by name.
+        source: where the data is.
         made_with: as `made_with` gave it when the run began.
     """
 
     settings: Settings
-    tokenizer: Tokenizer
-    cell: Cell
+    shape: dict[str, Any]
+    cell: Cell | None
+    files: dict[str, str]
     source: Source
     made_with: dict[str, str]
 
-    def files(self) -> dict[str, str]:
+    def written(self) -> dict[str, str]:
         """Contents by name, for `Run.create`; config.toml apart."""
-        rest = {"source": self.source.record(), "made_with": self.made_with}
-        return {
-            TOKENIZER_FILE: self.tokenizer.to_json(),
-            CELL_FILE: json.dumps(self.cell.to_dict()) + "\n",
-            RECORD_FILE: json.dumps(rest, indent=2) + "\n",
+        rest = {
+            "source": self.source.record(),
+            "shape": self.shape,
+            "files": sorted(self.files),
+            "made_with": self.made_with,
         }
+        cell = {} if self.cell is None else {CELL_FILE: json.dumps(self.cell.to_dict()) + "\n"}
+        return {**self.files, **cell, RECORD_FILE: json.dumps(rest, indent=2) + "\n"}
 
     @classmethod
     def read(cls, run: Run) -> Record:
@@ -59,37 +64,57 @@ class Record:
         Raises:
             RunError: if a file is missing or damaged.
         """
-        contents = {}
-        for name in (TOKENIZER_FILE, CELL_FILE, RECORD_FILE):
-            try:
-                contents[name] = (run.folder / name).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise RunError(f"{run.folder / name}: cannot be read ({error}).") from error
         try:
-            rest = parse(contents[RECORD_FILE].encode())
+            rest = parse(_read(run, RECORD_FILE).encode())
+            files = {name: _read(run, name) for name in rest["files"] if name in FITTED}
+            settings = from_toml(run.config_toml, str(run.folder / layout.CONFIG))
+            cell = None
+            if hasattr(settings.model, "options"):
+                cell = Cell.from_dict(parse(_read(run, CELL_FILE).encode()))
             return cls(
-                settings=from_toml(run.config_toml, str(run.folder / layout.CONFIG)),
-                tokenizer=load_tokenizer(contents[TOKENIZER_FILE], str(run.folder)),
-                cell=Cell.from_dict(parse(contents[CELL_FILE].encode())),
-                source=Source(**rest["source"]),
+                settings=settings,
+                shape=dict(rest["shape"]),
+                cell=cell,
+                files=files,
+                source=Source.from_record(rest["source"]),
                 made_with=dict(rest["made_with"]),
             )
+        except RunError:
+            raise
         except (UnspoolError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 one_line(f"{run.folder}: the record of the run is damaged: {error}")
             ) from error
 
 
-def made_with(model: LanguageModel) -> dict[str, str]:
-    """Everything on which the last bits of a training depend, besides settings and text."""
+def _read(run: Run, name: str) -> str:
+    try:
+        return (run.folder / name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{run.folder / name}: cannot be read ({error}).") from error
+
+
+def made_with(model: nn.Module) -> dict[str, str]:
+    """Everything on which the last bits of a training depend, besides settings and data."""
     return {
         "unspool": __version__,
         "torch": torch.__version__,
         "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-        "device": model.device.type,
-        "backend": model.encoder.backend,
+        "device": next(model.parameters()).device.type,
+        "backend": backend_of(model),
         "threads": str(torch.get_num_threads()),
     }
+
+
+def backend_of(model: nn.Module) -> str:
+    """What runs the recurrent layers of a model; ``torch`` where there are none.
+
+    Example:
+        >>> backend_of(nn.Linear(2, 2))
+        'torch'
+    """
+    layers = [each for each in model.modules() if isinstance(each, Recurrent)]
+    return ", ".join(sorted({layer.backend for layer in layers})) or "torch"
 
 
 def difference(before: dict[str, str], now: dict[str, str]) -> str | None:
@@ -109,6 +134,7 @@ def difference(before: dict[str, str], now: dict[str, str]) -> str | None:
     return f"the run began with {', '.join(changed)}; its last bits may come out otherwise."
 
 
-TOKENIZER_FILE = "tokenizer.json"
 CELL_FILE = "cell.json"
 RECORD_FILE = "record.json"
+# Files of what was fitted that a task may leave in a run; no other name is opened.
+FITTED = MODEL_FORMAT.optional

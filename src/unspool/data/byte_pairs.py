@@ -16,7 +16,7 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from unspool.data.settings import SMALLEST_BYTE_PAIR_VOCABULARY, TextSettings
+from unspool.data.settings import SMALLEST_BYTE_PAIR_VOCABULARY, DataSettings
 from unspool.data.text import check_surrogates
 from unspool.data.tokenizer import (
     Tokenizer,
@@ -37,7 +37,7 @@ class BytePairTokenizer(Tokenizer):
     """Frequent runs of bytes; what is not frequent is spelt byte by byte, so nothing is unknown.
 
     Example:
-        >>> tokenizer = BytePairTokenizer.fit("low lower lowest", TextSettings(vocabulary=258))
+        >>> tokenizer = BytePairTokenizer.fit("low lower lowest", DataSettings(vocabulary=258))
         >>> tokenizer.size, tokenizer.decode(tokenizer.encode("slow \u2192 low"))
         (258, 'slow → low')
     """
@@ -64,7 +64,7 @@ class BytePairTokenizer(Tokenizer):
         self._engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
 
     @classmethod
-    def fit(cls, text: str, settings: TextSettings) -> BytePairTokenizer:
+    def fit(cls, text: str, settings: DataSettings) -> BytePairTokenizer:
         """Learn ``settings.vocabulary`` tokens, or as many as the text has joins for.
 
         Raises:
@@ -125,9 +125,11 @@ class BytePairTokenizer(Tokenizer):
     def pieces(self, ids: Iterable[int]) -> Iterator[str]:
         """Text as soon as whole characters are there; joined, it is what `decode` gives."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        spelt, size = self._bytes, self.size
         for id in ids:
-            (checked,) = check_ids([id], self.size).tolist()
-            if piece := decoder.decode(self._bytes[checked]):
+            if not 0 <= id < size:
+                check_ids([id], size)  # which refuses it
+            if piece := decoder.decode(spelt[id]):
                 yield piece
         if rest := decoder.decode(b"", final=True):
             yield rest

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unspool.data.settings import TextSettings
+from unspool.data.settings import DataSettings
 from unspool.data.text import check_surrogates, line_of
 from unspool.data.tokenizer import (
     Tokenizer,
@@ -28,7 +28,7 @@ class CharacterTokenizer(Tokenizer):
     """Each character is a token; one the vocabulary lacks is an error, never dropped.
 
     Example:
-        >>> tokenizer = CharacterTokenizer.fit("hello", TextSettings())
+        >>> tokenizer = CharacterTokenizer.fit("hello", DataSettings())
         >>> tokenizer.vocabulary, tokenizer.encode("hole").tolist(), tokenizer.decode([1, 0])
         (['e', 'h', 'l', 'o'], [1, 3, 2, 0], 'he')
     """
@@ -54,7 +54,7 @@ class CharacterTokenizer(Tokenizer):
             raise DataError("characters: a vocabulary entry stands there twice; wanted each once.")
 
     @classmethod
-    def fit(cls, text: str, settings: TextSettings) -> CharacterTokenizer:
+    def fit(cls, text: str, settings: DataSettings) -> CharacterTokenizer:
         """Sort the different characters of ``text``; give it all there is, the validation part too.
 
         Raises:
@@ -92,8 +92,9 @@ class CharacterTokenizer(Tokenizer):
 
     def pieces(self, ids: Iterable[int]) -> Iterator[str]:
         """Each character as it comes."""
+        vocabulary, size = self.vocabulary, self.size
         for id in ids:
-            yield self.token(id)
+            yield vocabulary[id] if 0 <= id < size else self.token(id)
 
     def unknown(self, text: str) -> list[str]:
         """The characters of ``text`` that the vocabulary lacks, each once."""

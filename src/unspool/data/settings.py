@@ -12,17 +12,19 @@ TOKENS = ("char", "word", "bpe")
 SMALLEST_BYTE_PAIR_VOCABULARY = 256
 # One word and the stand-in for all others.
 SMALLEST_WORD_VOCABULARY = 2
+HEADERS = ("auto", "yes", "no")
+TOO_LONG = ("refuse", "truncate")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TextSettings:
-    """How running text is read, split and cut into tokens.
+class DataSettings:
+    """How files are read, which column is what, how the rows are split and text becomes tokens.
 
     Raises:
         ConfigError: one line with everything that does not fit.
 
     Example:
-        >>> TextSettings(tokens="word", vocabulary=5000).split
+        >>> DataSettings(tokens="word", vocabulary=5000).split
         0.9
     """
 
@@ -33,11 +35,36 @@ class TextSettings:
     lower: bool = False
     """Lower-case everything, prompts too."""
     split: float = 0.9
-    """Share of the text, from the front, that is trained on; the rest validates."""
+    """Share that is trained on: of a text the front, the rest validates; of rows, the rest is
+    halved into validation and test."""
     validation: str | None = None
-    """A file to validate on instead; then all of the text is trained on."""
+    """A file, or a pattern of files, to validate on instead."""
+    test: str | None = None
+    """A file, or a pattern of files, to measure on once, at the end."""
     encoding: str = "utf-8"
     """How bytes become characters; utf-8 also recognises UTF-16 by its byte order mark."""
+    text: str | None = None
+    """The column that is read; found by name and content if left out."""
+    label: str | None = None
+    """The column that is learnt; found by name and content if left out."""
+    group: str | None = None
+    """A column whose equal values stay together in one part, such as a speaker."""
+    time: str | None = None
+    """The column that orders steps; found by name and content if left out."""
+    folds: int = 0
+    """Cross-validation in so many parts; 0 splits once."""
+    header: str = "auto"
+    """Whether the first line of a table names the columns: auto, yes or no."""
+    delimiter: str | None = None
+    """What separates columns; found from the content if left out."""
+    max_length: int = 0
+    """Steps of the longest example that may be read; 0 sets no limit."""
+    too_long: str = "refuse"
+    """What becomes of longer ones: refuse them, or truncate them; both are counted."""
+    vectors: str | None = None
+    """A file of word vectors as text (GloVe, word2vec) that embeddings start from."""
+    freeze_vectors: bool = False
+    """Leave those vectors as they are."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -55,6 +82,7 @@ class TextSettings:
             )
         if not 0 < self.split < 1:
             problems.append(f"data.split: got {self.split}; wanted a share between 0 and 1.")
+        problems += self._misread()
         if not _is_text_encoding(self.encoding):
             problems.append(
                 f"data.encoding: Python knows no text encoding '{self.encoding}'; "
@@ -62,6 +90,21 @@ class TextSettings:
             )
         if problems:
             raise ConfigError(" ".join(problems))
+
+    def _misread(self) -> list[str]:
+        """What is wrong with how tables are to be read."""
+        problems = []
+        if self.header not in HEADERS:
+            problems.append(unknown("data.header", self.header, HEADERS))
+        if self.too_long not in TOO_LONG:
+            problems.append(unknown("data.too_long", self.too_long, TOO_LONG))
+        if self.max_length < 0:
+            problems.append(f"data.max_length: got {self.max_length}; wanted 0 (no limit) or more.")
+        if self.folds < 0 or self.folds == 1:
+            problems.append(f"data.folds: got {self.folds}; wanted 0 (one split), or 2 or more.")
+        if self.delimiter is not None and len(self.delimiter) != 1:
+            problems.append(f"data.delimiter: got {self.delimiter!r}; wanted one character.")
+        return problems
 
 
 def _is_text_encoding(name: str) -> bool:

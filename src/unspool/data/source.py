@@ -1,108 +1,152 @@
-"""Where a text came from, and whether it is still the one that training began with."""
+"""Where data came from, and whether it is still what training began with."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from unspool.data.samples import sample_text
-from unspool.data.settings import TextSettings
-from unspool.data.text import printable, read_text
+from unspool.data.settings import DataSettings
+from unspool.data.text import printable
 from unspool.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """A text by its place and its content, and the same of a validation text.
+    """Data by its place and its content.
 
     Attributes:
         name: the path as the user wrote it, or ``sample:english``.
-        path: absolute; None for a sample.
-        sha256: of the text as read, in UTF-8.
-        validation: absolute path of the file to validate on; None where the text is split.
-        validation_sha256: of that text.
+        paths: absolute, of what is learnt; none for a sample.
+        validation: absolute, of what is validated on instead of a part of that.
+        test: absolute, of what is measured on at the end.
+        digests: SHA-256 of all of them, in this order; of a sample first its own.
     """
 
     name: str
-    path: str | None
-    sha256: str
-    validation: str | None = None
-    validation_sha256: str | None = None
+    paths: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    digests: tuple[str, ...]
 
     @classmethod
-    def of_file(cls, path: str | Path, settings: TextSettings) -> tuple[Source, str, str | None]:
-        """A file's source, its text, and the text to validate on.
+    def of_files(cls, paths: Sequence[str | Path], settings: DataSettings) -> Source:
+        """Files or folders, and the files that the settings name beside them.
 
         Raises:
-            DataError: if a file cannot be read.
+            DataError: if one cannot be read, or a pattern finds nothing.
         """
-        text = read_text(path, settings.encoding)
-        return cls._found(str(path), str(Path(path).absolute()), text, settings)
+        absolute = tuple(str(Path(path).absolute()) for path in paths)
+        found = {
+            key: matching(getattr(settings, key), f"data.{key}") for key in ("validation", "test")
+        }
+        every = (*absolute, *found["validation"], *found["test"])
+        digests = tuple(_digest(Path(path)) for path in every)
+        name = ", ".join(str(path) for path in paths)
+        return cls(name=name, paths=absolute, digests=digests, **found)
 
     @classmethod
-    def of_sample(cls, name: str, settings: TextSettings) -> tuple[Source, str, str | None]:
-        """The same of an embedded sample.
+    def of_sample(cls, name: str, settings: DataSettings) -> Source:
+        """An embedded sample.
 
         Raises:
             ConfigError: if there is no such sample.
 
         Example:
-            >>> Source.of_sample("english", TextSettings())[0].name
-            'sample:english'
+            >>> Source.of_sample("english", DataSettings()).sample
+            'english'
         """
-        return cls._found(f"{SAMPLE}{name}", None, sample_text(name), settings)
+        digest = hashlib.sha256(sample_text(name).encode()).hexdigest()
+        beside = cls.of_files((), settings)
+        return replace(beside, name=f"{SAMPLE}{name}", digests=(digest, *beside.digests))
 
-    def read(self, settings: TextSettings) -> tuple[str, str | None]:
-        """The text and the validation text, which are what they were.
+    @property
+    def sample(self) -> str | None:
+        """Name of the embedded sample; None for files."""
+        return None if self.paths else self.name.removeprefix(SAMPLE)
+
+    def check(self) -> None:
+        """Look whether everything is what it was.
 
         Raises:
-            DataError: if a file cannot be read, or has changed.
+            DataError: if something cannot be read, or has changed.
         """
-        if self.path is None:
-            text = sample_text(self.name.removeprefix(SAMPLE))
-        else:
-            text = read_text(self.path, settings.encoding)
-        _check(text, self.sha256, self.path or self.name)
-        if self.validation is None:
-            return text, None
-        validation = read_text(self.validation, settings.encoding)
-        _check(validation, self.validation_sha256, self.validation)
-        return text, validation
+        digests = list(self.digests)
+        if self.sample is not None:
+            now = hashlib.sha256(sample_text(self.sample).encode()).hexdigest()
+            _compare(now, digests.pop(0), self.name)
+        every = (*self.paths, *self.validation, *self.test)
+        for path, digest in zip(every, digests, strict=True):
+            _compare(_digest(Path(path)), digest, path)
 
     def record(self) -> dict[str, Any]:
-        """As plain JSON values; ``Source(**record)`` brings it back."""
-        return asdict(self)
+        """As plain JSON values; `from_record` brings it back."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
 
     @classmethod
-    def _found(
-        cls, name: str, path: str | None, text: str, settings: TextSettings
-    ) -> tuple[Source, str, str | None]:
-        if settings.validation is None:
-            return cls(name=name, path=path, sha256=_digest(text)), text, None
-        validation = read_text(settings.validation, settings.encoding)
-        source = cls(
-            name=name,
-            path=path,
-            sha256=_digest(text),
-            validation=str(Path(settings.validation).absolute()),
-            validation_sha256=_digest(validation),
-        )
-        return source, text, validation
+    def from_record(cls, record: Mapping[str, Any]) -> Source:
+        """What `record` gave.
+
+        Raises:
+            TypeError: for anything else.
+        """
+        lists = {key: tuple(record[key]) for key in ("paths", "validation", "test", "digests")}
+        return cls(name=record["name"], **lists)
 
 
-def _check(text: str, expected: str | None, where: str) -> None:
-    digest = _digest(text)
-    if digest != expected:
+def matching(pattern: str | None, key: str) -> tuple[str, ...]:
+    """Absolute paths that a file name or a pattern such as ``data/*_test.csv`` stands for.
+
+    Args:
+        pattern: None stands for none.
+        key: the setting, for the message.
+
+    Raises:
+        DataError: if there are none.
+    """
+    if pattern is None:
+        return ()
+    if Path(pattern).exists() or not glob.has_magic(pattern):
+        return (str(Path(pattern).absolute()),)
+    found = sorted(glob.glob(pattern))  # noqa: PTH207 - a pattern may be absolute
+    if not found:
+        raise DataError(f"{key}: no file is called '{printable(pattern)}'.")
+    return tuple(str(Path(path).absolute()) for path in found)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _compare(now: str, before: str, where: str) -> None:
+    if now != before:
         raise DataError(
-            f"{printable(where)}: has changed since the run began (SHA-256 {digest[:12]}…, was "
-            f"{str(expected)[:12]}…); bring the old text back, or train a new run."
+            f"{printable(where)}: has changed since the run began (SHA-256 {now[:12]}…, was "
+            f"{before[:12]}…); bring the old data back, or train a new run."
         )
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _digest(path: Path) -> str:
+    """Of a file its bytes; of a folder the names and bytes of all files in it."""
+    whole = hashlib.sha256()
+    try:
+        if not path.is_dir():
+            return _of_file(path)
+        for file in sorted(each for each in path.rglob("*") if each.is_file()):
+            whole.update(f"{file.relative_to(path).as_posix()}\0{_of_file(file)}\n".encode())
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DataError(f"{printable(path)}: cannot be read ({reason}).") from error
+    return whole.hexdigest()
+
+
+def _of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 SAMPLE = "sample:"

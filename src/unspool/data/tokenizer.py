@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unspool.data.settings import TextSettings
+from unspool.data.settings import DataSettings
 from unspool.errors import CheckpointError, DataError
 
 FORMAT_VERSION = "1.0"
@@ -34,7 +34,7 @@ class Tokenizer(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, text: str, settings: TextSettings) -> Tokenizer:
+    def fit(cls, text: str, settings: DataSettings) -> Tokenizer:
         """Learn the vocabulary of a text; a DataError if there is none in it."""
 
     @abstractmethod

@@ -6,7 +6,7 @@ from unspool.data.byte_pairs import FRAME as BYTE_PAIR_FRAME
 from unspool.data.byte_pairs import BytePairTokenizer
 from unspool.data.characters import FRAME as CHARACTER_FRAME
 from unspool.data.characters import CharacterTokenizer
-from unspool.data.settings import TextSettings
+from unspool.data.settings import DataSettings
 from unspool.data.tokenizer import Tokenizer, matches, parse_json
 from unspool.data.words import FRAME as WORD_FRAME
 from unspool.data.words import WordTokenizer
@@ -20,7 +20,7 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
 FRAMES = {"char": CHARACTER_FRAME, "word": WORD_FRAME, "bpe": BYTE_PAIR_FRAME}
 
 
-def fit_tokenizer(text: str, settings: TextSettings) -> Tokenizer:
+def fit_tokenizer(text: str, settings: DataSettings) -> Tokenizer:
     """Learn the tokenizer that ``settings.tokens`` names.
 
     Args:
@@ -32,7 +32,7 @@ def fit_tokenizer(text: str, settings: TextSettings) -> Tokenizer:
         DataError: if ``text`` is empty or holds a lone surrogate.
 
     Example:
-        >>> fit_tokenizer("To be", TextSettings(lower=True)).vocabulary
+        >>> fit_tokenizer("To be", DataSettings(lower=True)).vocabulary
         [' ', 'b', 'e', 'o', 't']
     """
     return choose(settings.tokens, TOKENIZERS, "data.tokens").fit(text, settings)
@@ -49,7 +49,7 @@ def load_tokenizer(text: str, where: str = "tokenizer.json") -> Tokenizer:
         CheckpointError: if it is damaged, from another version, or not ours.
 
     Example:
-        >>> tokenizer = fit_tokenizer("hello", TextSettings())
+        >>> tokenizer = fit_tokenizer("hello", DataSettings())
         >>> load_tokenizer(tokenizer.to_json()).vocabulary
         ['e', 'h', 'l', 'o']
     """

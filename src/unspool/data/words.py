@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from unspool.data.settings import TextSettings
+from unspool.data.settings import DataSettings
 from unspool.data.text import check_surrogates
 from unspool.data.tokenizer import (
     Tokenizer,
@@ -41,7 +41,7 @@ class WordTokenizer(Tokenizer):
     """Words and punctuation, each with the space before it, so that joining them is the text.
 
     Example:
-        >>> tokenizer = WordTokenizer.fit("the boy saw the dog", TextSettings(tokens="word"))
+        >>> tokenizer = WordTokenizer.fit("the boy saw the dog", DataSettings(tokens="word"))
         >>> tokenizer.vocabulary
         ['<unk>', ' boy', ' dog', ' saw', ' the', 'the']
         >>> tokenizer.decode(tokenizer.encode("the dog saw the cat")), tokenizer.unknown("a dog")
@@ -67,7 +67,7 @@ class WordTokenizer(Tokenizer):
         self._unknown_id = self._ids[UNKNOWN]
 
     @classmethod
-    def fit(cls, text: str, settings: TextSettings) -> WordTokenizer:
+    def fit(cls, text: str, settings: DataSettings) -> WordTokenizer:
         """Keep the ``settings.vocabulary`` most frequent pieces, `UNKNOWN` included.
 
         Raises:
@@ -105,8 +105,9 @@ class WordTokenizer(Tokenizer):
 
     def pieces(self, ids: Iterable[int]) -> Iterator[str]:
         """Each piece as it comes."""
+        vocabulary, size = self.vocabulary, self.size
         for id in ids:
-            yield self.token(id)
+            yield vocabulary[id] if 0 <= id < size else self.token(id)
 
     def unknown(self, text: str) -> list[str]:
         """The words and marks of ``text`` that become `UNKNOWN`, each once, without their space."""

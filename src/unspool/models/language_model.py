@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from unspool.engine.language import Cell
 from unspool.engine.lookup import Lookup
+from unspool.errors import ConfigError
 from unspool.layers.dropout import Dropout
 from unspool.layers.recurrent import Recurrent
 from unspool.layers.state import State
-from unspool.models.settings import RecurrentSettings
+from unspool.models.settings import RecurrentSettings, set_apart
 
 
 class LanguageModel(nn.Module):
@@ -26,6 +27,9 @@ class LanguageModel(nn.Module):
         settings: widths, layers, dropout.
         cell: the equations; ``settings.name`` is not looked at.
         generator: of the first weights; None is torch's global one.
+
+    Raises:
+        ConfigError: for a setting that only models of labelled sequences have a use for.
 
     Example:
         >>> from unspool.cells import CELLS
@@ -43,6 +47,9 @@ class LanguageModel(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        idle = set_apart(settings, ("bidirectional", "pooling", "characters", "character_hidden"))
+        if idle:
+            raise ConfigError(" ".join(f"model.{name}: {NO_USE[name]}" for name in idle))
         self.embedding = nn.Embedding(vocabulary, settings.width)
         self.dropout = Dropout(settings.dropout)
         self.encoder = Recurrent(
@@ -95,3 +102,13 @@ class LanguageModel(nn.Module):
         """The same for one token of each sequence."""
         logits, state = self(tokens[:, None], state)
         return logits[:, 0], state
+
+
+# Why a language model refuses what only models of labelled sequences have a use for.
+NO_USE = {
+    "bidirectional": "a model that writes reads one way: the other way it would see what it "
+    "predicts; leave it out.",
+    "pooling": "a model that writes predicts at every step and pools none; leave it out.",
+    "characters": "tokens of a model that writes are not spelt out; leave it out.",
+    "character_hidden": "tokens of a model that writes are not spelt out; leave it out.",
+}

@@ -4,104 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unspool.data.settings import TextSettings
 from unspool.data.streams import NO_TARGET, Streams, Window, evaluation_windows
-from unspool.data.text import split_text
-from unspool.data.tokenizer import Tokenizer, lowered
-from unspool.data.tokens import fit_tokenizer
+from unspool.data.text import read_text
+from unspool.data.tokenizer import Tokenizer
+from unspool.data.tokens import load_tokenizer
 from unspool.engine.language import Cell
-from unspool.errors import DataError
+from unspool.errors import ConfigError, DataError
 from unspool.layers.state import State
 from unspool.models.language_model import LanguageModel
 from unspool.models.sampling import SamplingSettings, continuation
-from unspool.models.settings import RecurrentSettings
+from unspool.models.settings import ModelSettings, RecurrentSettings
+from unspool.tasks.corpus import Corpus, read_corpus
 from unspool.tasks.ngram import NGram
 
-UNITS = {"char": "char", "word": "word", "bpe": "token"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Corpus:
-    """A text cut in two and turned into tokens.
-
-    Attributes:
-        tokenizer: learnt on the training part alone.
-        train, validation: token ids, int64 ``[N]``, in the order of the text.
-        validation_characters: what a loss per token is divided by to get one per character.
-        warnings: what had to be left out, in words.
-    """
-
-    tokenizer: Tokenizer
-    train: Tensor
-    validation: Tensor
-    validation_characters: int
-    warnings: tuple[str, ...]
-
-    @property
-    def unit(self) -> str:
-        """What one token is called."""
-        return UNITS[self.tokenizer.kind]
-
-
-def read_corpus(
-    text: str,
-    settings: TextSettings,
-    validation: str | None = None,
-    tokenizer: Tokenizer | None = None,
-) -> Corpus:
-    """Split a text, learn its tokens on the training part, and encode both parts.
-
-    Args:
-        text: all of it; or the training part, where ``validation`` is given.
-        settings: kind of tokens, share to train on, lower-casing.
-        validation: a text of its own to validate on.
-        tokenizer: learnt before, for a run that goes on; None learns one.
-
-    Raises:
-        DataError: if a part is too short or cannot be encoded.
-    """
-    train = text
-    if validation is None:
-        train, validation = split_text(text, settings.split)
-    tokenizer = tokenizer or fit_tokenizer(train, settings)
-    warnings = []
-    if tokenizer.kind == "char":
-        validation, left_out = _without_unknown(tokenizer, validation)
-        warnings += left_out
-    elif (covered := tokenizer.coverage(validation)) < 1.0:
-        warnings.append(f"{1 - covered:.1%} of the validation part is words the vocabulary lacks.")
-    return Corpus(
-        tokenizer=tokenizer,
-        train=torch.from_numpy(tokenizer.encode(train, "training part")),
-        validation=torch.from_numpy(tokenizer.encode(validation, "validation part")),
-        validation_characters=len(validation),
-        warnings=tuple(warnings),
-    )
-
-
-def _without_unknown(tokenizer: Tokenizer, text: str) -> tuple[str, list[str]]:
-    """The text without characters that training never saw: nobody could predict those."""
-    unknown = tokenizer.unknown(text)
-    if not unknown:
-        return text, []
-    whole = lowered(text) if tokenizer.lower else text
-    counts = Counter(whole)
-    total = sum(counts[character] for character in unknown)
-    kept = whole.translate(dict.fromkeys(map(ord, unknown)))
-    shown = ", ".join(repr(character) for character in unknown[:8])
-    more = ", …" if len(unknown) > 8 else ""
-    return kept, [
-        f"{total} of {len(whole)} characters of the validation part never occur in the training "
-        f"part and were left out of it: {shown}{more}."
-    ]
+TOKENIZER_FILE = "tokenizer.json"
 
 
 class Writing:
@@ -148,6 +72,127 @@ class Writing:
     def sample(self) -> str:
         """A few lines of what the model writes now; the same draw every time."""
         return "".join(write(self.model, self.corpus.tokenizer, SAMPLE_LENGTH, seed=self.seed))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LanguageJob:
+    """Learning to write, as the `unspool.tasks.job.Job` it is.
+
+    Attributes:
+        corpus: both parts as tokens.
+        batch: rows read side by side.
+        length: steps of a window.
+        seed: of where each epoch starts, and of samples.
+    """
+
+    corpus: Corpus
+    batch: int
+    length: int
+    seed: int
+
+    @property
+    def unit(self) -> str:
+        """What one token is called."""
+        return self.corpus.unit
+
+    @property
+    def measured_on(self) -> str:
+        """The part that `judge` reads."""
+        return "validation part"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What had to be left out."""
+        return self.corpus.warnings
+
+    def files(self) -> dict[str, str]:
+        """The tokenizer."""
+        return {TOKENIZER_FILE: self.corpus.tokenizer.to_json()}
+
+    def shape(self) -> dict[str, Any]:
+        """The size of the vocabulary."""
+        return {"vocabulary": self.corpus.tokenizer.size}
+
+    def facts(self) -> dict[str, Any]:
+        """Tokens of both parts, and kinds of them."""
+        return {
+            "train_tokens": len(self.corpus.train),
+            "validation_tokens": len(self.corpus.validation),
+            "vocabulary": self.corpus.tokenizer.size,
+        }
+
+    def epoch_steps(self) -> int:
+        """Windows that read the training part once."""
+        return max(1, (len(self.corpus.train) - 1) // (self.batch * self.length))
+
+    def work(self, model: nn.Module) -> Writing:
+        """What the training loop wants."""
+        return Writing(model, self.corpus, self.batch, self.length, self.seed)
+
+    def baselines(self) -> Iterator[dict[str, Any]]:
+        """Counting."""
+        yield ngram_baseline(self.corpus)
+
+    def judge(self, model: LanguageModel) -> dict[str, Any]:
+        """Nats per token on the validation part as one stream, and what follows from them."""
+        corpus = self.corpus
+        return measured(model, corpus.validation, corpus.validation_characters, corpus.unit)
+
+    def verdict(
+        self, name: str, judged: Mapping[str, Any], baselines: Sequence[Mapping[str, Any]]
+    ) -> str:
+        """Which is best, in a plain sentence."""
+        return verdict(name, judged["loss"], list(baselines), self.corpus.unit)
+
+
+def prepare(data: Any, settings: Any, files: Mapping[str, str] | None = None) -> LanguageJob:
+    """The job on a text.
+
+    Args:
+        data: has ``text``, and ``validation`` or None.
+        settings: has ``data``, ``train`` and ``seed``, as `unspool.config.Settings`.
+        files: of a run that goes on; None learns a tokenizer.
+
+    Raises:
+        DataError: if a part is too short or cannot be encoded.
+    """
+    tokenizer = None if files is None else load_tokenizer(files[TOKENIZER_FILE], TOKENIZER_FILE)
+    corpus = read_corpus(data.text, settings.data, data.validation, tokenizer)
+    train = settings.train
+    return LanguageJob(corpus=corpus, batch=train.batch, length=train.length, seed=settings.seed)
+
+
+def measuring(job: LanguageJob, file: str | Path, settings: Any) -> LanguageJob:
+    """The same job, judged on another text.
+
+    Raises:
+        DataError: if the text cannot be read or holds what the vocabulary lacks.
+    """
+    text = read_text(file, settings.data.encoding)
+    ids = torch.from_numpy(job.corpus.tokenizer.encode(text, str(file)))
+    corpus = replace(job.corpus, validation=ids, validation_characters=len(text))
+    return replace(job, corpus=corpus)
+
+
+def build(
+    shape: Mapping[str, Any], settings: ModelSettings, cell: Cell | None, seed: int | None
+) -> LanguageModel:
+    """A fresh model for a vocabulary.
+
+    Args:
+        shape: ``vocabulary``, V.
+        settings: widths, layers, dropout.
+        cell: the equations.
+        seed: of the weights; None leaves them to torch's global generator.
+
+    Raises:
+        ConfigError: for a family of models that cannot write.
+    """
+    if not isinstance(settings, RecurrentSettings) or cell is None:
+        raise ConfigError(
+            f"model.name: '{settings.name}' cannot write; wanted a recurrent cell, such as lstm."
+        )
+    return build_model(shape["vocabulary"], settings, cell, seed)
 
 
 def build_model(
@@ -197,6 +242,29 @@ def stream_loss(model: nn.Module, tokens: Tensor, rows: int = 1) -> float:
         total += loss.item()
         count += window.num_targets
     return total / count
+
+
+def measured(model: LanguageModel, tokens: Tensor, characters: int, unit: str) -> dict[str, Any]:
+    """How well a model predicts a text, read as one stream.
+
+    Args:
+        model: a language model.
+        tokens: int64 ``[N]``, at least two.
+        characters: of the text they stand for.
+        unit: what one token is called.
+
+    Returns:
+        ``loss`` in nats per token, ``unit``, ``tokens`` predicted, ``bits_per_character`` and
+        ``perplexity`` (per token).
+    """
+    loss = stream_loss(model, tokens.to(model.device))
+    return {
+        "loss": loss,
+        "unit": unit,
+        "tokens": len(tokens) - 1,
+        "bits_per_character": bits_per_character(loss, len(tokens), characters),
+        "perplexity": math.exp(loss) if loss < LARGEST_EXPONENT else math.inf,
+    }
 
 
 def write(
@@ -275,6 +343,7 @@ def bits_per_character(loss: float, tokens: int, characters: int) -> float:
     return loss / math.log(2) * tokens / characters
 
 
+LARGEST_EXPONENT = 700.0  # the exponential of a little more is no float
 EVALUATION_LENGTH = 512
 EVALUATION_ROWS = 32
 EVALUATION_ROW_LENGTH = 1000

@@ -10,6 +10,7 @@ Whoever saves holds the run's lock (`Run.locked`); reading needs none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ def save_model(
     run_folder: Path | str,
     tensors: dict[str, Tensor],
     config: dict[str, Any],
-    tokenizer_json: str,
+    fitted: Mapping[str, str],
     card: str,
 ) -> Path:
     """Write ``RUN/model`` at once and durably, replacing an earlier one; the same bytes each time.
@@ -160,7 +161,7 @@ def save_model(
         run_folder: the run.
         tensors: the weights.
         config: plain JSON values.
-        tokenizer_json: a JSON object as text.
+        fitted: by file name, JSON objects as text: a tokenizer, labels, scales.
         card: the model card, Markdown.
 
     Returns:
@@ -168,33 +169,39 @@ def save_model(
 
     Raises:
         TrainingError: if a value is not finite, or the disk is full, read-only or failing.
-        CheckpointError: if ``config`` or ``tokenizer_json`` is not JSON that reads back.
+        CheckpointError: if ``config`` or one of ``fitted`` is not JSON that reads back.
     """
     folder = Path(run_folder) / MODEL
-    _decode_json(tokenizer_json.encode(), "tokenizer.json")
+    for name, text in fitted.items():
+        _decode_json(text.encode(), name)
     files = {
         "model.safetensors": encode_tensors(tensors, "model"),
         "config.json": _encode_json(config, "config.json"),
-        "tokenizer.json": tokenizer_json.encode(),
+        **{name: text.encode() for name, text in fitted.items()},
         "README.md": card.encode(),
     }
     _write(folder, MODEL_FORMAT, files, None)
     return folder
 
 
-def load_model(folder: Path | str) -> tuple[dict[str, Tensor], dict[str, Any], str]:
-    """The weights, the config and the tokenizer's JSON of a folder that `save_model` wrote.
+def load_model(
+    folder: Path | str,
+) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, str]]:
+    """The weights, the config and the fitted files of a folder that `save_model` wrote.
 
     Raises:
         CheckpointError: if it is damaged, foreign or from a newer version.
     """
     folder = Path(folder)
     _, files = read_sealed(folder, MODEL_FORMAT)
-    _decode_json(files["tokenizer.json"], folder / "tokenizer.json")
+    fitted = {}
+    for name in files.keys() & MODEL_FORMAT.optional:
+        _decode_json(files[name], folder / name)
+        fitted[name] = files[name].decode()
     return (
         decode_tensors(files["model.safetensors"], str(folder / "model.safetensors")),
         _decode_json(files["config.json"], folder / "config.json"),
-        files["tokenizer.json"].decode(),
+        fitted,
     )
 
 
@@ -268,5 +275,6 @@ CHECKPOINT_FORMAT = Format(
 MODEL_FORMAT = Format(
     name="unspool model",
     version=1,
-    files=frozenset({"model.safetensors", "config.json", "tokenizer.json", "README.md"}),
+    files=frozenset({"model.safetensors", "config.json", "README.md"}),
+    optional=frozenset({"tokenizer.json", "encoder.json", "targets.json"}),
 )

@@ -8,6 +8,7 @@ version, so that an old release can tell a newer file from a damaged one.
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,11 +25,23 @@ class NewerFormatError(CheckpointError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Format:
-    """One kind of sealed folder."""
+    """One kind of sealed folder.
+
+    Attributes:
+        name: what it is.
+        version: of the format.
+        files: that each has.
+        optional: that some have too.
+    """
 
     name: str
     version: int
     files: frozenset[str]
+    optional: frozenset[str] = frozenset()
+
+    def allows(self, names: Collection[str]) -> bool:
+        """Whether a folder of this kind may have exactly these files."""
+        return self.files <= set(names) <= self.files | self.optional
 
 
 @cache
@@ -45,7 +58,7 @@ def write_sealed(
     Raises:
         OSError: as the system reports it.
     """
-    assert files.keys() == kind.files
+    assert kind.allows(files)
     for name, data in files.items():
         durable.write_new(folder / name, data)
     durable.write_new(folder / MANIFEST, seal(kind, files, step))
@@ -79,11 +92,12 @@ def read_sealed(folder: Path, kind: Format) -> tuple[int | None, dict[str, bytes
     with durable.told(folder, "read", CheckpointError):
         manifest = _read_manifest(folder, kind)
         names = set(durable.names_in(folder)) - {MANIFEST}
-        for name in sorted(names ^ kind.files):
-            fault = "is missing" if name in kind.files else "does not belong there"
+        listed = manifest["files"].keys()
+        for name in sorted(names ^ listed):
+            fault = "is missing" if name in listed else "does not belong there"
             raise CheckpointError(one_line(f"{folder}: '{name}' {fault}."))
         files = {}
-        for name in sorted(kind.files):
+        for name in sorted(listed):
             entry = manifest["files"][name]
             if durable.size_of(folder / name) == entry["bytes"]:
                 files[name] = durable.read_file(folder / name, limit=entry["bytes"])
@@ -141,7 +155,7 @@ def _check_fields(path: Path, kind: Format, manifest: dict[str, Any]) -> None:
         and (step is None or (type(step) is int and step >= 0))
         and isinstance(manifest["unspool"], str)
         and isinstance(files, dict)
-        and files.keys() == kind.files
+        and kind.allows(files)
         and all(
             isinstance(entry, dict)
             and entry.keys() == {"bytes", "sha256"}

@@ -18,6 +18,7 @@ class TrainSettings:
 
     Attributes:
         steps: updates of the weights.
+        epochs: instead of ``steps``, how often to read every example; 0 goes by ``steps``.
         batch: sequences read side by side, B.
         length: steps of a window, T; the state is carried from one window to the next.
         truncation: how far gradients flow back: ``full`` (the whole window), ``truncated`` (at most
@@ -41,6 +42,7 @@ class TrainSettings:
     """
 
     steps: int = 6000
+    epochs: int = 0
     batch: int = 16
     length: int = 64
     truncation: str = "full"
@@ -69,7 +71,8 @@ class TrainSettings:
         ):
             if getattr(self, name) not in table:
                 problems.append(unknown(f"train.{name}", getattr(self, name), table))
-        least = {"keep": 2, **dict.fromkeys(("warmup", "evaluate_every", "checkpoint_every"), 0)}
+        may_be_zero = ("warmup", "evaluate_every", "checkpoint_every", "epochs", "patience")
+        least = {"keep": 2, **dict.fromkeys(may_be_zero, 0)}
         for name in (
             "steps",
             "batch",
@@ -79,7 +82,6 @@ class TrainSettings:
             "accumulate",
         ):
             least[name] = 1
-        least["patience"] = 0
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
                 problems.append(

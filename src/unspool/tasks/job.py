@@ -1,0 +1,95 @@
+"""What every task hands to training, judging and prediction: one job on one set of data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from torch import nn
+
+from unspool.engine.language import Cell
+from unspool.models.settings import ModelSettings
+
+
+@runtime_checkable
+class Job(Protocol):
+    """A task on somebody's data: what was fitted on the training part, and both other parts.
+
+    Each file of `unspool.tasks` that `unspool.tasks.table.TASKS` names has a function
+    ``prepare(reading, settings, files=None)`` that makes one, ``files`` being those of a run that
+    goes on, and a function ``restore(files, config)`` that gives an `Answers` for a model that has
+    been trained.
+
+    Attributes:
+        unit: what one target is called: char, word, example, step.
+        measured_on: the part that `judge` reads, in words.
+        warnings: what a person should know about the data, in words.
+    """
+
+    @property
+    def unit(self) -> str: ...  # noqa: D102
+    @property
+    def measured_on(self) -> str: ...  # noqa: D102
+    @property
+    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    def files(self) -> dict[str, str]:
+        """What was fitted on the training part, as JSON files by name."""
+        ...
+
+    def shape(self) -> dict[str, Any]:
+        """What of the data the model depends on, as plain JSON values."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """How much there is of what: for the first line that a person sees."""
+        ...
+
+    def epoch_steps(self) -> int:
+        """Updates that read the training part once."""
+        ...
+
+    def work(self, model: nn.Module) -> Any:
+        """A `unspool.training.loop.Work`."""
+        ...
+
+    def baselines(self) -> Iterator[dict[str, Any]]:
+        """The simple methods, each with ``name``, ``loss`` or ``score``, and ``seconds``."""
+        ...
+
+    def judge(self, model: nn.Module) -> dict[str, Any]:
+        """How well a model does; reads the test part, where there is one."""
+        ...
+
+    def verdict(
+        self, name: str, judged: Mapping[str, Any], baselines: Sequence[Mapping[str, Any]]
+    ) -> str:
+        """Which is best, in a plain sentence."""
+        ...
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """What turns a trained model's numbers back into what a person asked for.
+
+    Attributes:
+        task: a key of `unspool.tasks.table.TASKS`.
+    """
+
+    @property
+    def task(self) -> str: ...  # noqa: D102
+
+    def predict(self, model: nn.Module, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+        """One answer for every input, as plain values."""
+        ...
+
+
+@runtime_checkable
+class Builds(Protocol):
+    """What makes the model of a task from its shape."""
+
+    def __call__(
+        self, shape: Mapping[str, Any], settings: ModelSettings, cell: Cell | None, seed: int | None
+    ) -> nn.Module:
+        """A fresh model; None for ``seed`` leaves the weights to torch's global generator."""
+        ...

@@ -1,0 +1,93 @@
+"""The table of jobs: what each is called, which mapping it has, and what it starts from.
+
+Importable without torch; `Task.job` imports the file that does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One job.
+
+    Attributes:
+        name: a key of `TASKS`.
+        mapping: inputs to outputs, in the lectures' words.
+        gives: what comes out, in a few words.
+        module: file with a ``prepare`` and a ``restore`` function.
+        sections: tables of the configuration that matter to it, besides data, model and train.
+        defaults: by size, settings that differ from the dataclasses' own.
+    """
+
+    name: str
+    mapping: str
+    gives: str
+    module: str
+    sections: tuple[str, ...] = ()
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        """The module that does the work; torch comes with it."""
+        return import_module(self.module)
+
+
+def _sizes(tiny: int, small: int, base: int, **shared: Any) -> dict[str, dict[str, Any]]:
+    """The three sizes of a job on examples: so many units, and what all of them share."""
+    common = {name.replace("__", "."): value for name, value in shared.items()}
+    return {
+        "tiny": {**common, "model.hidden": tiny, "model.layers": 1},
+        "small": {**common, "model.hidden": small},
+        "base": {**common, "model.hidden": base, "model.layers": 2},
+    }
+
+
+WRITE = Task(
+    name="write",
+    mapping="many to many, synced",
+    gives="the next character, word or token of a text",
+    module="unspool.tasks.write",
+    defaults={
+        "tiny": {"model.hidden": 128, "train.batch": 32, "train.learning_rate": 3e-3},
+        "small": {},
+        "base": {"model.hidden": 512, "model.layers": 2, "train.batch": 32, "train.length": 128},
+    },
+)
+CLASSIFY = Task(
+    name="classify",
+    mapping="many to one",
+    gives="one of a few classes for a whole sequence",
+    module="unspool.tasks.classify",
+    sections=("sound", "image"),
+    defaults=_sizes(
+        32, 64, 128,
+        data__split=0.8, data__tokens="word", data__vocabulary=20000, data__lower=True,
+        model__bidirectional=True, model__pooling="max", model__dropout=0.4,
+        train__batch=32, train__epochs=20, train__learning_rate=2e-3, train__patience=5,
+    ),
+)  # fmt: skip
+RATE = Task(
+    name="rate",
+    mapping="many to one, ordered",
+    gives="a number of stars for a whole sequence",
+    module="unspool.tasks.rate",
+    defaults=CLASSIFY.defaults,
+)
+TAG = Task(
+    name="tag",
+    mapping="many to many, synced",
+    gives="one label for every step",
+    module="unspool.tasks.tag",
+    defaults=_sizes(
+        48, 160, 256,
+        data__split=0.8, data__vocabulary=50000,
+        model__bidirectional=True, model__dropout=0.4, model__embedding=100,
+        train__batch=32, train__epochs=12, train__learning_rate=3e-3, train__patience=4,
+    ),
+)  # fmt: skip
+
+TASKS = {task.name: task for task in (WRITE, CLASSIFY, RATE, TAG)}
