@@ -10,9 +10,9 @@ from hypothesis import given, settings
 
 from equations import draw_parameters, make_cell, sources, units_for
 from tolerance import assert_close
+from unspool.cell_listing import equations
 from unspool.cells import CELLS
 from unspool.cli import main
-from unspool.display import equations
 from unspool.engine.language import Cell, bilinear, cell, exp, maximum, sigmoid, tanh, where
 from unspool.engine.latex import latex, plain
 from unspool.engine.listing import describe

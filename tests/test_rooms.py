@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "unspool"
 ROOMS = [
     "errors", "shapes", "devices", "engine", "cells", "layers", "data", "models", "tasks",
     "training", "config_file", "config", "record", "predictor", "jobs", "inspection", "export",
-    "serving", "studio", "lab", "bench", "display", "usage", "flags", "cli",
+    "serving", "studio", "lab", "bench", "cell_listing", "display", "usage", "flags", "cli",
 ]  # fmt: skip
 APART = {
     "layers": {"data"},

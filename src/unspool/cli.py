@@ -246,7 +246,7 @@ def cells(
     """
     from unspool.cells import CELLS
     from unspool.cells.find import find_cell
-    from unspool.display import cell_record, cell_text
+    from unspool.cell_listing import cell_record, cell_text
 
     if min(features, hidden) < 1:
         raise ConfigError(f"unspool cells: got D = {features}, H = {hidden}; wanted 1 or more.")
@@ -258,7 +258,7 @@ def cells(
         for each in names
     ]
     if name is not None and (schedule or llvm):
-        from unspool.display import machine_record
+        from unspool.cell_listing import machine_record
 
         records[0] |= machine_record(find_cell(name, "unspool cells"), schedule, llvm)
     if json:

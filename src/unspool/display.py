@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import math
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,9 +15,6 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
-
-from unspool.engine.language import Cell
-from unspool.engine.latex import plain
 
 Event = Mapping[str, Any]
 
@@ -152,7 +146,7 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         if kind in ("start", "resume"):
             self.console.print(Text(describe(event)))
         elif kind == "baseline":
-            shown = both(event["loss"], self.progress.unit)
+            shown = figure(event, self.progress.unit)
             self.console.print(Text(f"{event['name']}: {shown}, in {event['seconds']:.1f} s"))
         elif kind == "sample":
             self.console.print(Text(f"— step {event['step']} writes:", style="bold"))
@@ -231,6 +225,28 @@ def both(loss: float, unit: str) -> str:
     return f"{loss:.3f} nats/{unit} ({loss / math.log(2):.3f} bits/{unit})"
 
 
+def figure(measured: Event, unit: str) -> str:
+    """What a method reached: a score of a measure that the task names, or a loss.
+
+    Example:
+        >>> figure({"measure": "accuracy", "score": 0.8516, "interval": [0.83, 0.87]}, "example")
+        'accuracy 0.852 (0.830 to 0.870)'
+        >>> figure({"loss": 1.5}, "char")
+        '1.500 nats/char (2.164 bits/char)'
+    """
+    if "score" not in measured:
+        return both(measured["loss"], unit)
+    return f"{measured['measure']} {_with_interval(measured)}"
+
+
+def _with_interval(measured: Event) -> str:
+    score = f"{measured['score']:.3f}"
+    if not measured.get("interval"):
+        return score
+    low, high = measured["interval"]
+    return f"{score} ({low:.3f} to {high:.3f})"
+
+
 def clock_time(seconds: float) -> str:
     """Minutes and seconds, or hours too.
 
@@ -255,6 +271,25 @@ def visible(text: str) -> str:
 
 def report_table(report: Mapping[str, Any]) -> RenderableType:
     """A model beside the simple methods, the best first."""
+    return _score_table(report) if "score" in report else _loss_table(report)
+
+
+def _score_table(report: Mapping[str, Any]) -> RenderableType:
+    rows = [{**report, "name": report.get("model", "model")}, *report["baselines"]]
+    rows.sort(key=lambda row: row["score"], reverse=report["higher_is_better"])
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for column in (report["measure"], "95% interval", "seconds"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        low, high = row.get("interval") or (math.nan, math.nan)
+        interval = "" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+        seconds = f"{row['seconds']:.1f}" if "seconds" in row else ""
+        table.add_row(Text(row["name"]), f"{row['score']:.3f}", interval, seconds)
+    return table
+
+
+def _loss_table(report: Mapping[str, Any]) -> RenderableType:
     unit = report["unit"]
     rows = [
         (report.get("model", "model"), report["loss"], None),
@@ -283,112 +318,6 @@ def chances_table(chances: Sequence[tuple[str, float]]) -> RenderableType:
     for token, chance in chances:
         table.add_row(Text(repr(token)), f"{chance:.4f}", Text("█" * round(40 * chance)))
     return table
-
-
-def equations(cell: Cell) -> list[str]:
-    """The lines of a cell's function between its docstring and its return, as written.
-
-    Where there is no source to show, or it ends in a formula, the equations of the graph.
-
-    Example:
-        >>> from unspool.cells import CELLS
-        >>> equations(CELLS["rnn"])
-        ['h = activation(W.h @ x + U.h @ h + b.h)']
-    """
-    try:
-        source = textwrap.dedent(inspect.getsource(cell.function))  # type: ignore[arg-type]
-        function = ast.parse(source).body[0]
-    except (OSError, SyntaxError, TypeError):  # brought back, made by exec, part of a line
-        return plain(cell).splitlines()
-    if not isinstance(function, ast.FunctionDef) or not _returns_names(function):
-        return plain(cell).splitlines()
-    spoken = [part for part in function.body if not isinstance(part, ast.Expr | ast.Return)]
-    lines = source.splitlines()[spoken[0].lineno - 1 : spoken[-1].end_lineno]
-    return textwrap.dedent("\n".join(lines)).splitlines()
-
-
-def _returns_names(function: ast.FunctionDef) -> bool:
-    """Whether the last line only hands on what the lines above computed."""
-    last = function.body[-1]
-    if len(function.body) < 2 or not isinstance(last, ast.Return):
-        return False
-    value = last.value
-    parts = value.elts if isinstance(value, ast.Tuple) else [value]
-    return all(isinstance(part, ast.Name) for part in parts)
-
-
-def cell_record(
-    name: str, cell: Cell, features: int, hidden: int, latex: bool = False
-) -> dict[str, Any]:
-    """A cell as plain data: what `unspool cells --json` prints.
-
-    Args:
-        name: what the user calls it.
-        cell: its equations.
-        features: D, for the counts.
-        hidden: H.
-        latex: write the equations as mathematics too.
-    """
-    graph = cell.graph
-    record: dict[str, Any] = {
-        "name": name,
-        "description": (cell.__doc__ or "").partition("\n")[0],
-        "states": list(cell.states),
-        "gates": [gate for gate, _ in graph.gates],
-        "options": {option: str(value) for option, value in cell.options.items()},
-        "equations": equations(cell),
-        "parameters": [
-            {
-                "name": f"{family.name}.{gate}" if gate else family.name,
-                "shape": list(family.shape),
-                "role": family.role,
-            }
-            for family in graph.families.values()
-            for gate in family.gates
-        ],
-        "features": features,
-        "hidden": hidden,
-        "parameter_count": graph.parameter_count(features, hidden),
-    }
-    if latex:
-        from unspool.engine.latex import latex as mathematics
-
-        record["latex"] = mathematics(cell)
-    return record
-
-
-def machine_record(cell: Cell, schedule: bool, llvm: bool) -> dict[str, str]:
-    """What a cell becomes: its ``schedule`` in words, its ``llvm`` code, each if asked for."""
-    from unspool.engine import listing
-    from unspool.engine.schedule import schedule as arrange
-
-    record = {}
-    if schedule:
-        record["schedule"] = listing.describe(arrange(cell.graph))
-    if llvm:
-        record["llvm"] = listing.llvm_text(cell)
-    return record
-
-
-def cell_text(record: Mapping[str, Any]) -> str:
-    """A cell for a person to read; ``record`` is what `cell_record` gives."""
-    shapes: dict[str, list[str]] = {}
-    for each in record["parameters"]:
-        shape = " × ".join(map(str, each["shape"])) or "scalar"
-        shapes.setdefault(shape, []).append(each["name"])
-    options = "".join(f"; option {name} = {value}" for name, value in record["options"].items())
-    lines = [
-        f"{record['name']}: {record['description']}".removesuffix(": "),
-        *(f"    {line}" for line in record["equations"]),
-        *record.get("latex", "").splitlines(),
-        f"  states {', '.join(record['states'])}{options}",
-        *(f"  {', '.join(names)}: {shape}" for shape, names in shapes.items()),
-        f"  {record['parameter_count']:,} parameters at D = {record['features']}, "
-        f"H = {record['hidden']}",
-        *record.get("schedule", "").splitlines(),
-        *record.get("llvm", "").splitlines(),
-    ]
-    return "\n".join(lines)
 
 
 # Seconds after which waiting deserves a bar.
