@@ -26,8 +26,8 @@ APART = {
 }
 TORCH_FREE = [
     "errors", "config", "cli", "cells", "engine.language", "engine.graph", "engine.gradient",
-    "engine.latex", "data.settings", "models.settings", "training.settings", "tasks.table",
-    "config_file",
+    "engine.latex", "data.settings", "models.settings", "training.settings", "tasks.table", "layers.sizes",
+    "config_file", "models.count", "models.layer_counts", "models.exercises",
 ]  # fmt: skip
 HEAVY = {"torch", "numpy", "tokenizers", "safetensors", "jaxtyping"}
 BANNED = ("utils", "helpers", "common", "misc", "manager", "handler")
