@@ -1,0 +1,1 @@
+"""The simple methods that every model is compared with."""
