@@ -13,7 +13,8 @@ PACKAGE = ROOT / "src" / "unspool"
 ROOMS = [
     "errors", "shapes", "devices", "engine", "cells", "layers", "data", "models", "tasks",
     "training", "config_file", "config", "record", "predictor", "jobs", "inspection", "export",
-    "serving", "studio", "lab", "bench", "cell_listing", "display", "usage", "flags", "cli",
+    "serving", "studio", "lab", "bench", "cell_listing", "display", "usage", "flags",
+    "commands", "cli",
 ]  # fmt: skip
 APART = {
     "layers": {"data"},
@@ -26,8 +27,8 @@ APART = {
 }
 TORCH_FREE = [
     "errors", "config", "cli", "cells", "engine.language", "engine.graph", "engine.gradient",
-    "engine.latex", "data.settings", "models.settings", "training.settings", "tasks.table", "layers.sizes",
-    "config_file", "models.count", "models.layer_counts", "models.exercises",
+    "engine.latex", "data.settings", "models.settings", "training.settings", "tasks.table",
+    "layers.sizes", "config_file", "models.count", "models.layer_counts", "models.exercises",
 ]  # fmt: skip
 HEAVY = {"torch", "numpy", "tokenizers", "safetensors", "jaxtyping"}
 BANNED = ("utils", "helpers", "common", "misc", "manager", "handler")

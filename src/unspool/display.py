@@ -16,6 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from unspool.models.count import Derivation
+
 Event = Mapping[str, Any]
 
 
@@ -318,6 +320,25 @@ def chances_table(chances: Sequence[tuple[str, float]]) -> RenderableType:
     for token, chance in chances:
         table.add_row(Text(repr(token)), f"{chance:.4f}", Text("█" * round(40 * chance)))
     return table
+
+
+def derivation_table(derivation: Derivation) -> RenderableType:
+    """A network layer by layer: what comes out, and the arithmetic of its numbers."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("layer")
+    table.add_column("gives")
+    for column in ("parameters", "multiply-adds"):
+        table.add_column(column, justify="right")
+    table.add_column("how")
+    table.add_row(Text("input"), str(derivation.input), "", "", "")
+    for line in derivation.lines:
+        how = Text("; ".join(part for part in (line.how, line.cost_how) if part))
+        counts = (f"{number:,}" if number else "" for number in (line.parameters, line.cost))
+        table.add_row(Text(line.layer), str(line.output), *counts, how)
+    each = " a step" if derivation.input.open else ""
+    table.add_row(Text("all"), "", f"{derivation.parameters:,}", f"{derivation.cost:,}{each}", "")
+    memory = f"{derivation.parameter_bytes:,} bytes of parameters in float32"
+    return Group(table, Text(f"{memory}; biases as {derivation.convention} has them"))
 
 
 # Seconds after which waiting deserves a bar.

@@ -9,137 +9,33 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from unspool.data.encoders import fit_encoder
+from unspool.data.examples import Examples
+from unspool.data.reading import Reading, read
 from unspool.engine.language import Cell
-from unspool.layers.dropout import derived_seed
+from unspool.errors import DataError
 from unspool.layers.state import State
 from unspool.models.sequence_model import SequenceModel
 from unspool.models.settings import ModelSettings
-
-
-@runtime_checkable
-class Rules(Protocol):
-    """What makes a task on examples the task it is.
-
-    Attributes:
-        task: a key of `unspool.tasks.table.TASKS`.
-        unit: what one target is called.
-        measure: name of the figure that is compared with the simple methods.
-        higher_is_better: of that figure.
-    """
-
-    task: str
-    unit: str
-    measure: str
-    higher_is_better: bool
-
-    def output(self) -> dict[str, Any]:
-        """What `SequenceModel` is to give."""
-        ...
-
-    def encode(self, target: Any) -> Tensor:
-        """One target as numbers."""
-        ...
-
-    def loss(self, model: SequenceModel, logits: Tensor, batch: ExampleBatch) -> Tensor:
-        """Summed over the targets of a batch, in nats."""
-        ...
-
-    def answers(
-        self, model: SequenceModel, logits: Tensor, lengths: Tensor | None
-    ) -> list[dict[str, Any]]:
-        """What each row says, as plain values with ``answer``."""
-        ...
-
-    def measures(
-        self, truth: Sequence[Any], answers: Sequence[Mapping[str, Any]]
-    ) -> dict[str, Any]:
-        """All figures of the task, with `measure` and its interval among them."""
-        ...
-
-    def verdict(
-        self, name: str, judged: Mapping[str, Any], baselines: Sequence[Mapping[str, Any]]
-    ) -> str:
-        """Which is best, in a plain sentence."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """What was learnt of the targets, as plain JSON values."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ExampleBatch:
-    """Some examples side by side, as the training loop wants them.
-
-    Attributes:
-        inputs: tensors by name, batch first, padded at the end.
-        lengths: true lengths, int64 ``[B]``.
-        targets: one row each; of steps padded with `NO_TARGET`.
-    """
-
-    inputs: Mapping[str, Tensor]
-    lengths: Tensor
-    targets: Tensor
-
-    @property
-    def num_rows(self) -> int:
-        """Examples."""
-        return len(self.lengths)
-
-    @property
-    def num_steps(self) -> int:
-        """A whole example is one step of the loop: gradients flow through all of it."""
-        return 1
-
-    @property
-    def num_targets(self) -> int:
-        """Values predicted."""
-        return int((self.targets != NO_TARGET).sum())
-
-    @property
-    def first(self) -> bool:
-        """Nothing is carried from one batch to the next."""
-        return True
-
-    def rows(self, start: int, stop: int) -> ExampleBatch:
-        """Some of the examples."""
-        inputs = {name: value[start:stop] for name, value in self.inputs.items()}
-        return ExampleBatch(inputs, self.lengths[start:stop], self.targets[start:stop])
-
-    def steps(self, start: int, stop: int) -> ExampleBatch:
-        """All of it; see `num_steps`."""
-        return self
-
-    def to(self, device: torch.device) -> ExampleBatch:
-        """The same elsewhere."""
-        inputs = {name: value.to(device) for name, value in self.inputs.items()}
-        return ExampleBatch(inputs, self.lengths, self.targets.to(device))
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Examples of one part, read and encoded.
-
-    Attributes:
-        inputs: as they were read.
-        targets: as they were read.
-        encoded: numbers of every input, as the encoder gave them.
-        numbers: numbers of every target.
-    """
-
-    inputs: Sequence[Any]
-    targets: Sequence[Any]
-    encoded: Sequence[Any]
-    numbers: Sequence[Tensor]
-
-    def __len__(self) -> int:
-        return len(self.inputs)
+from unspool.tasks.baselines.baseline import Baseline
+from unspool.tasks.example_answers import (
+    ENCODER_FILE,
+    EVALUATION_ROWS,
+    TARGETS_FILE,
+    Rules,
+    answer_all,
+    restored_encoder,
+)
+from unspool.tasks.example_batches import ExampleBatch, Part, order, side_by_side
+from unspool.tasks.verdicts import Scored, compare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,9 +62,10 @@ class SupervisedJob:
     test: Part
     batch: int
     seed: int
-    simple: Callable[[SupervisedJob], Iterator[dict[str, Any]]]
+    simple: Callable[[SupervisedJob], Iterator[Baseline]]
     warnings: tuple[str, ...] = ()
     measured_on: str = "test part"
+    _rows: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def unit(self) -> str:
@@ -211,18 +108,50 @@ class SupervisedJob:
     def judge(self, model: SequenceModel) -> dict[str, Any]:
         """All figures on the test part."""
         answers = answer_all(model, self.rules, self.encoder, self.test.encoded)
-        found = self.rules.measures(self.test.targets, answers)
-        return {"measure": self.rules.measure, "unit": self.unit, "rows": len(self.test), **found}
+        self._rows[MODEL] = self.rules.rows(
+            self.test.targets, [answer["answer"] for answer in answers]
+        )
+        return {**self._heading(), "rows": len(self.test), **self._measured(answers)}
 
     def baselines(self) -> Iterator[dict[str, Any]]:
         """The simple methods, each fitted on the training part and measured like the model."""
-        return self.simple(self)
+        for method in self.simple(self):
+            given = [plain(answer) for answer in method.answers]
+            self._rows[method.name] = self.rules.rows(self.test.targets, given)
+            measured = self._measured([{"answer": answer} for answer in given])
+            yield {
+                "name": method.name,
+                **self._heading(),
+                "score": measured["score"],
+                "interval": measured["interval"],
+                "seconds": method.seconds,
+                "reproduce": method.reproduce,
+            }
+
+    def _heading(self) -> dict[str, Any]:
+        rules = self.rules
+        return {
+            "measure": rules.measure,
+            "higher_is_better": rules.higher_is_better,
+            "unit": rules.unit,
+        }
+
+    def _measured(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return self.rules.measures(self.test.targets, answers)
 
     def verdict(
         self, name: str, judged: Mapping[str, Any], baselines: Sequence[Mapping[str, Any]]
     ) -> str:
-        """Which is best, in a plain sentence."""
-        return self.rules.verdict(name, judged, baselines)
+        """Whether the model was worth training, in a plain sentence."""
+        if not all(each["name"] in self._rows for each in baselines):
+            list(self.baselines())  # of a run that goes on: only the figures were written down
+        methods = [
+            Scored(each["name"], each["score"], rows=self._rows[each["name"]]) for each in baselines
+        ]
+        model = Scored(name, judged["score"], rows=self._rows[MODEL])
+        groups = self.rules.groups(self.test.targets)
+        higher = self.rules.higher_is_better
+        return compare(model, methods, self.rules.measure, higher, groups=groups).sentence
 
 
 class Examination:
@@ -281,64 +210,79 @@ class Examination:
         return "\n".join(lines)
 
 
-@torch.no_grad()
-def answer_all(
-    model: SequenceModel, rules: Rules, encoder: Any, encoded: Sequence[Any]
-) -> list[dict[str, Any]]:
-    """What a model says to every input, in their order.
+def prepare(
+    reading: Reading,
+    settings: Any,
+    rules: Any,
+    simple: Callable[[SupervisedJob], Iterator[Baseline]],
+    files: Mapping[str, str] | None = None,
+) -> SupervisedJob:
+    """A job on what was read.
 
     Args:
-        model: put into evaluation mode.
-        rules: how an answer is read from logits.
-        encoder: puts inputs side by side.
-        encoded: numbers of every input.
+        reading: examples and their parts.
+        settings: as `unspool.config.Settings`.
+        rules: the class of the task's `Rules`, with ``fit`` and ``from_dict``.
+        simple: the simple methods.
+        files: of a run that goes on; None fits encoder and targets on the training part.
+
+    Raises:
+        DataError: if a part is empty, or the training part cannot be learnt from.
     """
-    model.eval()
-    answers: list[dict[str, Any]] = []
-    for start in range(0, len(encoded), EVALUATION_ROWS):
-        inputs, lengths = encoder.collate(encoded[start : start + EVALUATION_ROWS])
-        inputs = {name: value.to(model.device) for name, value in inputs.items()}
-        answers += rules.answers(model, model(inputs, lengths), lengths)
-    return answers
+    parts = {name: reading.examples.take(reading.parts[name]) for name in PARTS}
+    for name, part in parts.items():
+        if not len(part):
+            raise DataError(
+                f"{name} part: has no examples out of {len(reading.examples)}; give more rows, "
+                "or another data.split."
+            )
+    if files is None:
+        encoder = fit_encoder(parts["train"], settings)
+        rules = rules.fit(parts["train"].targets)
+    else:
+        encoder = restored_encoder(files)
+        rules = rules.from_dict(json.loads(files[TARGETS_FILE]))
+    return SupervisedJob(
+        rules=rules,
+        encoder=encoder,
+        **{name: encoded_part(part, encoder, rules) for name, part in parts.items()},
+        batch=settings.train.batch,
+        seed=settings.seed,
+        simple=simple,
+        warnings=tuple(reading.warnings),
+    )
 
 
-def side_by_side(numbers: Sequence[Tensor]) -> Tensor:
-    """Targets of some examples: one number each, or one row each, padded with `NO_TARGET`.
+def encoded_part(examples: Examples, encoder: Any, rules: Rules) -> Part:
+    """Examples as numbers.
 
-    Example:
-        >>> side_by_side([torch.tensor([1, 2]), torch.tensor([3])])
-        tensor([[   1,    2],
-                [   3, -100]])
+    Raises:
+        DataError: for one that cannot be encoded, with its place.
     """
-    if numbers[0].dim() == 0:
-        return torch.stack(list(numbers))
-    return nn.utils.rnn.pad_sequence(list(numbers), batch_first=True, padding_value=NO_TARGET)
+    encoded = []
+    for place, each in zip(examples.places, examples.inputs, strict=True):
+        try:
+            encoded.append(encoder.encode(each))
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from error
+    numbers = [rules.encode(target) for target in examples.targets]
+    return Part(examples.inputs, examples.targets, encoded, numbers)
 
 
-def order(lengths: Sequence[int], batch: int, seed: int, epoch: int) -> list[list[int]]:
-    """All examples in batches of nearly equal length, in an order that the epoch decides.
+def measuring(job: SupervisedJob, file: str | Path, settings: Any, task: str) -> SupervisedJob:
+    """The same job, judged on all examples of another file.
 
-    Examples are shuffled, then sorted by length within runs of some batches; the batches are
-    shuffled again. Each example comes exactly once.
-
-    Args:
-        lengths: of every example.
-        batch: examples of a batch; one of them may be smaller.
-        seed: of the run.
-        epoch: from 0.
-
-    Example:
-        >>> batches = order([3, 1, 4, 1, 5], batch=2, seed=0, epoch=0)
-        >>> sorted(row for rows in batches for row in rows)
-        [0, 1, 2, 3, 4]
+    Raises:
+        DataError: if the file cannot be read, or has other inputs or targets.
     """
-    draw = torch.Generator().manual_seed(derived_seed(seed, epoch, "order"))
-    shuffled = torch.randperm(len(lengths), generator=draw).tolist()
-    run, rows = batch * RUN_OF_BATCHES, []
-    for at in range(0, len(shuffled), run):
-        rows += sorted(shuffled[at : at + run], key=lengths.__getitem__)
-    batches = [rows[at : at + batch] for at in range(0, len(rows), batch)]
-    return [batches[place] for place in torch.randperm(len(batches), generator=draw).tolist()]
+    examples = read([file], settings.data, task).examples
+    test = encoded_part(examples, job.encoder, job.rules)
+    return replace(job, test=test, measured_on=str(file), _rows={})
+
+
+def plain(answer: Any) -> Any:
+    """An answer without numpy's types."""
+    return answer.item() if isinstance(answer, np.generic) else answer
 
 
 def build(
@@ -362,10 +306,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 
 
-ENCODER_FILE = "encoder.json"
-TARGETS_FILE = "targets.json"
-NO_TARGET = -100  # what torch's cross-entropy passes over
-EVALUATION_ROWS = 256
-RUN_OF_BATCHES = 50
+PARTS = ("train", "validation", "test")
+MODEL = ""  # the model's own rows, among those of the simple methods
 SAMPLES = 3
 LONGEST_SHOWN = 60

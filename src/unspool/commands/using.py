@@ -1,0 +1,118 @@
+"""Using what was trained."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from unspool.commands.app import Flag, Whole, app, show, show_json
+
+
+@app.command(sort_key=4)
+def generate(
+    run: Path,
+    /,
+    *,
+    prompt: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
+    length: Whole | None = None,
+    temperature: float | None = None,
+    top_k: Whole | None = None,
+    top_p: float | None = None,
+    seed: Whole = 0,
+    json: Flag = False,
+) -> None:
+    """Let a run write, character by character.
+
+    Args:
+        run: the run folder.
+        prompt: how the text begins.
+        length: characters, words or tokens to write.
+        temperature: above 1 livelier, below 1 safer; 0 always takes the likeliest.
+        top_k: draw from the k likeliest only; 0 from all.
+        top_p: draw from the likeliest that together have this probability.
+        seed: the same seed writes the same text.
+        json: one JSON object on standard output, and nothing else there.
+    """
+    from unspool import predictor
+    from unspool.display import is_terminal, visible
+
+    options = {"length": length, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    given = {name: value for name, value in options.items() if value is not None}
+    pieces = predictor.load_writer(run).stream(prompt, seed=seed, **given)
+    if json:
+        return show_json({"run": run, "prompt": prompt, "seed": seed, "text": "".join(pieces)})
+    safe = visible if is_terminal(sys.stdout) else str
+    first = next(pieces, "")  # a prompt that cannot be read fails here, before anything is shown
+    sys.stdout.write(safe(prompt))
+    for piece in itertools.chain([first], pieces):
+        sys.stdout.write(safe(piece))
+        sys.stdout.flush()
+    return print()
+
+
+@app.command(name="next", sort_key=5)
+def next_token(run: Path, text: str, /, *, top: Whole = 10, json: Flag = False) -> None:
+    """What comes after a text, with probabilities.
+
+    Args:
+        run: the run folder.
+        text: what came before.
+        top: how many of the likeliest.
+        json: one JSON object on standard output, and nothing else there.
+    """
+    from unspool import predictor
+    from unspool.display import chances_table
+
+    chances = predictor.load_writer(run).next(text, top)
+    if json:
+        rows = [{"token": token, "probability": chance} for token, chance in chances]
+        return show_json({"run": run, "text": text, "next": rows})
+    return show(chances_table(chances))
+
+
+@app.command(sort_key=6)
+def predict(
+    run: Path,
+    /,
+    *inputs: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    file: Path | None = None,
+    json: Flag = False,
+) -> None:
+    """What a run says of each input: of arguments, of a file, or of standard input line by line.
+
+    Args:
+        run: the run folder.
+        inputs: texts, or the paths of sounds and images.
+        file: a file like the one that was trained on; its labels, if it has any, are not looked at.
+        json: one JSON object a line for each input.
+    """
+    from unspool.using import answered
+
+    rows = answered(run, inputs, file, sys.stdin)
+    for row in rows:
+        if json:
+            show_json(row)
+        else:
+            print(answer_line(row))
+
+
+def answer_line(row: Mapping[str, Any]) -> str:
+    """An answer for a person: what was asked, and what comes back.
+
+    Example:
+        >>> answer_line({"input": "good", "answer": "positive", "probability": 0.93})
+        'good → positive (0.93)'
+        >>> answer_line({"input": ["The", "cat"], "answer": ["DET", "NOUN"]})
+        'The/DET cat/NOUN'
+    """
+    given, answer = row["input"], row["answer"]
+    if isinstance(answer, list) and isinstance(given, list):
+        return " ".join(f"{word}/{tag}" for word, tag in zip(given, answer, strict=True))
+    shown = f"{answer:g}" if isinstance(answer, float) else str(answer)
+    sure = row.get("probability")
+    return f"{given} → {shown}" + (f" ({sure:.2f})" if isinstance(sure, float) else "")

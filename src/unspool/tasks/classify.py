@@ -1,0 +1,179 @@
+"""One of a few classes for a whole sequence, sound or image (many to one, one to one)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unspool.errors import DataError
+from unspool.models.sequence_model import SequenceModel
+from unspool.tasks import supervised
+from unspool.tasks.baselines import constant, text
+from unspool.tasks.baselines.baseline import Baseline
+from unspool.tasks.calibration import calibration_error
+from unspool.tasks.example_answers import TARGETS_FILE, ExampleAnswers, restore_answers
+from unspool.tasks.example_batches import NO_TARGET, ExampleBatch
+from unspool.tasks.intervals import wilson
+from unspool.tasks.metrics import classes
+from unspool.tasks.supervised import SupervisedJob
+
+build = supervised.build
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRules:
+    """Classes, each with a name.
+
+    Attributes:
+        labels: of the training part, sorted.
+
+    Example:
+        >>> ClassRules(("cat", "dog")).encode("dog")
+        tensor(1)
+    """
+
+    labels: tuple[str, ...]
+    task: str = "classify"
+    unit: str = "example"
+    measure: str = "accuracy"
+    higher_is_better: bool = True
+
+    @classmethod
+    def fit(cls, targets: Sequence[str]) -> ClassRules:
+        """The classes of a training part.
+
+        Raises:
+            DataError: if there are fewer than two.
+        """
+        labels = tuple(sorted(set(targets)))
+        if len(labels) < 2:
+            raise DataError(
+                f"training part: every label is '{labels[0] if labels else ''}'; wanted two "
+                "classes or more."
+            )
+        return cls(labels)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> ClassRules:
+        """What `to_dict` gave."""
+        return cls(tuple(stored["labels"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The labels in their order."""
+        return {"labels": list(self.labels)}
+
+    def output(self) -> dict[str, Any]:
+        """One vector of logits for a whole example."""
+        return {"mapping": "one", "size": len(self.labels)}
+
+    def encode(self, target: str) -> Tensor:
+        """The place of a label; `NO_TARGET` for one that training never saw."""
+        known = target in self.labels
+        return torch.tensor(self.labels.index(target) if known else NO_TARGET)
+
+    def loss(self, model: SequenceModel, logits: Tensor, batch: ExampleBatch) -> Tensor:
+        """Cross-entropy, summed, in nats."""
+        return F.cross_entropy(logits, batch.targets, ignore_index=NO_TARGET, reduction="sum")
+
+    def answers(
+        self, model: SequenceModel, logits: Tensor, lengths: Tensor | None
+    ) -> list[dict[str, Any]]:
+        """The likeliest class of each row, and the probability of every class."""
+        chances = torch.softmax(logits.double(), -1).tolist()
+        best = logits.argmax(-1).tolist()
+        return [
+            {
+                "answer": self.labels[place],
+                "probability": row[place],
+                "probabilities": dict(zip(self.labels, row, strict=True)),
+            }
+            for place, row in zip(best, chances, strict=True)
+        ]
+
+    def rows(self, truth: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+        """1 for every right answer, else 0; their mean is the accuracy."""
+        return np.array([a == b for a, b in zip(truth, answers, strict=True)], dtype=float)
+
+    def groups(self, truth: Sequence[str]) -> None:
+        """Every example stands for itself."""
+        return
+
+    def measures(
+        self, truth: Sequence[str], answers: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Accuracy with its interval, F1, every class by itself, confusion, calibration."""
+        given = [answer["answer"] for answer in answers]
+        found = classes(list(truth), given)
+        hits = int(self.rows(truth, given).sum())
+        interval = wilson(hits, len(given))
+        columns = zip(
+            found.labels, found.precision, found.recall, found.f1, found.support, strict=True
+        )
+        measured = {
+            "score": found.accuracy,
+            "interval": [interval.low, interval.high],
+            "balanced_accuracy": found.balanced_accuracy,
+            "macro_f1": found.macro_f1,
+            "classes": {
+                str(label): {
+                    "precision": float(precision),
+                    "recall": float(recall),
+                    "f1": float(f1),
+                    "support": int(support),
+                }
+                for label, precision, recall, f1, support in columns
+            },
+            "confusion": {
+                "labels": [str(label) for label in found.labels],
+                "counts": found.confusion.tolist(),
+            },
+        }
+        known = [row for row, label in enumerate(truth) if label in self.labels]
+        if known and "probabilities" in answers[0]:
+            chances = np.array([list(answers[row]["probabilities"].values()) for row in known])
+            places = np.array([self.labels.index(truth[row]) for row in known])
+            measured["calibration_error"] = float(calibration_error(chances, places))
+        return measured
+
+
+def prepare(reading: Any, settings: Any, files: Mapping[str, str] | None = None) -> SupervisedJob:
+    """The job on labelled examples.
+
+    Args:
+        reading: a `unspool.data.reading.Reading`.
+        settings: as `unspool.config.Settings`.
+        files: of a run that goes on; None fits encoder and labels on the training part.
+
+    Raises:
+        DataError: if there is only one class, or a part is empty.
+    """
+    return supervised.prepare(reading, settings, ClassRules, simple_methods, files)
+
+
+def measuring(job: SupervisedJob, file: Any, settings: Any) -> SupervisedJob:
+    """The same job, judged on another file."""
+    return supervised.measuring(job, file, settings, "classify")
+
+
+def restore(files: Mapping[str, str], where: str) -> ExampleAnswers:
+    """What turns a model's logits into classes."""
+    rules = ClassRules.from_dict(json.loads(files[TARGETS_FILE]))
+    return restore_answers(rules, files, where)
+
+
+def simple_methods(job: SupervisedJob) -> Iterator[Baseline]:
+    """Majority; for text also TF-IDF with logistic regression, and naive Bayes."""
+    train, test = job.train, job.test
+    yield constant.majority(train.targets, len(test))
+    if job.encoder.reads == "text":
+        texts = [str(each) for each in train.inputs]
+        wanted = [str(each) for each in test.inputs]
+        yield text.logistic_regression(texts, train.targets, wanted, job.seed)
+        yield text.naive_bayes(texts, train.targets, wanted, job.seed)
