@@ -18,7 +18,10 @@ from scanning import (
 )
 from tolerance import assert_close
 from unspool.cells import CELLS
+from unspool.engine import backward
 from unspool.engine.language import bilinear, cell, log, tanh
+from unspool.engine.plan import plan_of
+from unspool.engine.rows import arrange_rows, shares_of_units, team
 from unspool.engine.scan import choose_backend, scan
 from unspool.errors import BackendError
 from unspool.layers.recurrent import Recurrent
@@ -26,20 +29,12 @@ from unspool.layers.recurrent import Recurrent
 LIKE = torch.zeros(1)
 
 
-def serves(member):
-    try:
-        return bool(choose_backend(member, LIKE, "llvm"))
-    except BackendError:
-        return False
-
-
-with unchecked():
-    FUSED = [name for name in CELLS if serves(CELLS[name])]
 # T, B, D, H: single ones of everything, sizes that are no multiple of any vector, sizes that are.
 SIZES = [(1, 1, 1, 1), (4, 3, 2, 7), (2, 5, 1, 33), (2, 13, 4, 32)]
-# One of each kind: a stage, two, row sums, vectors of width D, blocks, no product.
+# One of each kind: a stage, two, row sums, vectors of width D, blocks, no product, a tensor.
 KINDS = ["lstm", "gru", "layer_norm_lstm", "mogrifier_lstm", "slstm", "indrnn"]
-every_fused = pytest.mark.parametrize("name", FUSED)
+KINDS += ["multiplicative_rnn"]
+every_fused = pytest.mark.parametrize("name", CELLS)
 every_kind = pytest.mark.parametrize("name", KINDS)
 every_dtype = pytest.mark.parametrize(
     "dtype", [torch.float64, torch.float32], ids=["float64", "float32"]
@@ -255,30 +250,78 @@ def test_row_is_the_same_alone_and_in_any_company(name):
         assert_close(alone, whole[:, row : row + 1])
 
 
-# Who serves and who refuses.
+# Bilinear forms.
 
 
 @cell(state="h")
-def refused(x, h, M, b):
-    """A product that has no fused form."""
-    return tanh(bilinear(M.h, x, h) + b.h)
+def squared(x, h, U, W, b):
+    """Forms of the state with itself, and with what was made of it."""
+    r = tanh(bilinear(U.r, h, h) + W.r @ x + b.r)
+    return tanh(bilinear(U.h, r * h, h) + b.h)
 
 
-def test_cell_the_engine_cannot_compile_is_refused_by_name_and_served_by_auto():
-    case = draw_case(refused, (3, 2, 2, 4))
-    with pytest.raises(BackendError, match=r"backend 'llvm'.*bilinear"):
-        scan(refused, *case, backend="llvm")
-    assert scan(refused, *case).backend == "reference"
+@cell(state="h")
+def crossed(x, h, U, W, M, R, b):
+    """Forms of every two widths, one of which is as wide as the input."""
+    s = bilinear(U.s, x, tanh(h * b.s))
+    d = bilinear(R.d, s, h) * x
+    return tanh(bilinear(M.h, d, x) + W.h @ d + s * b.h)
+
+
+@pytest.mark.parametrize("layout", ["forward", "ragged backward"])
+@pytest.mark.parametrize("member", [squared, crossed], ids=["squared", "crossed"])
+def test_fused_bilinear_forms_are_those_of_the_readable_loop(member, layout, monkeypatch):
+    monkeypatch.setattr(backward, "MOST_PAIRS", 100)  # several pieces also at these sizes
+    for sizes in SIZES:
+        case = draw_case(member, sizes)
+        options = options_for(layout, sizes) | {"mask": mask_for(case[2])}
+        found = everything(member, "llvm", case, **options)
+        assert_same(found, everything(member, "reference", case, **options), joint=1 in sizes[2:])
+
+
+# Cells whose units do not look at each other.
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("name", ["linear", "mingru", "indrnn"])
+def test_threads_share_the_units_of_a_diagonal_cell(name, count):
+    plan = plan_of(CELLS[name], False, torch.float64)
+    assert plan.diagonal and plan.forward.code.by_units and plan.backward.code.by_units
+    for sizes in [(5, 1, 2, 33), (5, 2, 3, 65), (5, 3, 2, 1)]:
+        case = draw_case(CELLS[name], sizes)
+        for layout in ("forward", "ragged backward"):
+            options = options_for(layout, sizes)
+            expected = everything(CELLS[name], "reference", case, **options)
+            with threads(count):
+                found = everything(CELLS[name], "llvm", case, **options)
+            assert_same(found, expected)
+
+
+@pytest.mark.parametrize(("rows", "vectors", "count"), [(1, 5, 3), (2, 3, 7), (5, 2, 4), (3, 1, 8)])
+def test_every_unit_of_every_row_has_one_thread(rows, vectors, count):
+    by_rows, across = team(rows, vectors, count)
+    assert by_rows * across <= count
+    placed = arrange_rows(2, rows, None, False)
+    seen = torch.zeros(rows, vectors)
+    for share in shares_of_units(placed, by_rows * across, across, vectors).tolist():
+        seen[share[0] : share[1], share[2] : share[3]] += 1
+    assert seen.eq(1).all()
+
+
+@pytest.mark.parametrize("name", ["linear", "mingru"])
+def test_gates_that_see_only_the_input_are_computed_in_the_same_sweep(name):
+    plan = plan_of(CELLS[name], False, torch.float64)
+    assert plan.linear is not None  # nothing but sums W x + b is left to do beforehand
+    assert any(node.op == "sigmoid" for node in plan.core.nodes)
+
+
+# Who serves and who refuses.
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_every_cell_is_fused_or_refused_with_a_reason(name):
-    if name in FUSED:
-        assert choose_backend(CELLS[name], LIKE) == "llvm"
-    else:
-        with pytest.raises(BackendError, match=r"backend 'llvm': .+"):
-            choose_backend(CELLS[name], LIKE, "llvm")
-        assert choose_backend(CELLS[name], LIKE) == "reference"
+def test_every_cell_is_fused(name):
+    assert choose_backend(CELLS[name], LIKE) == "llvm"
+    assert choose_backend(CELLS[name], LIKE, "llvm") == "llvm"
 
 
 def test_dtype_the_engine_does_not_compute_in_is_refused_by_name():

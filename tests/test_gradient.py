@@ -8,7 +8,7 @@ from equations import draw_parameters, make_cell, sources, units_for
 from scanning import unchecked
 from tolerance import TOLERANCES, assert_close
 from unspool.cells import CELLS
-from unspool.engine.gradient import RULES, gradient, lower
+from unspool.engine.gradient import ORDERS, RULES, gradient, lower
 from unspool.engine.graph import ARITY, LEAVES, resolve, simplify
 from unspool.engine.language import bilinear, block_diagonal, cell, layer_norm, maximum, tanh
 from unspool.engine.reference import TORCH, step, unstack
@@ -65,7 +65,9 @@ def by_graph(graph, parameters, x, state, arriving):
             case "adjoint":
                 return arriving[node.name]
             case "parameter":
-                return parameters[node.name]
+                name, bracket, order = node.name.partition("(")
+                value = parameters[name]
+                return value.permute(ORDERS[bracket + order]) if bracket else value
             case "inverse_width":
                 return x.new_tensor(1.0 / resolve(node.name, features, units))
         return x.new_tensor(node.value)
@@ -80,6 +82,7 @@ def by_graph(graph, parameters, x, state, arriving):
         name = result.nodes[outer.parameter].name
         adjoint = values[outer.adjoint].expand(len(x), -1)
         total = adjoint.T @ values[outer.operand].expand(len(x), -1)
+        total = total.view(parameters[name].shape)
         found[name] = found[name] + total if name in found else total
     return found
 
@@ -173,15 +176,31 @@ def test_lowering_writes_row_operations_as_sums():
     assert {"row_sum", "rsqrt", "inverse_width"} <= operations
 
 
-def test_lowering_refuses_a_product_it_has_no_form_for():
-    @cell(state="h")
-    def squared(x, h, M, b):
-        return tanh(bilinear(M.h, x, h) + b.h)
-
+def test_lowering_refuses_blocks_that_were_not_made_dense():
     @cell(state="h")
     def headed(x, h, W, R):
         return tanh(W.h @ x + block_diagonal(R.h, 2) @ h)
 
-    for member, op in ((squared, "bilinear"), (headed, "blocks")):
-        with pytest.raises(BackendError, match=op):
-            lower(member.graph)
+    with pytest.raises(BackendError, match="blocks"):
+        lower(headed.graph)
+
+
+@cell(state="h")
+def squared(x, h, U, W, b):
+    """Forms of the state with itself, and with what was made of it."""
+    r = tanh(bilinear(U.r, h, h) + W.r @ x + b.r)
+    return tanh(bilinear(U.h, r * h, h) + b.h)
+
+
+@cell(state="h")
+def crossed(x, h, U, W, M, R, b):
+    """Forms of every two widths, one of which is as wide as the input."""
+    s = bilinear(U.s, x, tanh(h * b.s))
+    d = bilinear(R.d, s, h) * x
+    return tanh(bilinear(M.h, d, x) + W.h @ d + s * b.h)
+
+
+@pytest.mark.parametrize("member", [squared, crossed], ids=["squared", "crossed"])
+def test_gradient_of_bilinear_forms_is_that_of_autograd(member, rng):
+    found, expected = both(member.graph, rng)
+    assert_close({key: found[key] for key in expected}, expected)

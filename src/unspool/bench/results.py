@@ -97,6 +97,7 @@ class Figure:
         verdicts: what they come to.
         skipped: peers that could not be asked, with the reason.
         curves: for plots, by name the points ``(x, y)``.
+        digits: after the point, where the figure is shown.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Figure:
     verdicts: tuple[Verdict, ...] = ()
     skipped: tuple[str, ...] = ()
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    digits: int = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +169,6 @@ def _figure(record: dict[str, Any]) -> Figure:
         for each in record["verdicts"]
     )
     curves = {name: [(x, y) for x, y in points] for name, points in record["curves"].items()}
-    rest = {key: record[key] for key in ("name", "title", "how")}
+    rest = {key: record[key] for key in ("name", "title", "how", "digits") if key in record}
     skipped = tuple(record["skipped"])
     return Figure(**rest, rows=rows, verdicts=verdicts, skipped=skipped, curves=curves)

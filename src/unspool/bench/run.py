@@ -18,6 +18,8 @@ import torch
 from unspool.bench.batches import Scale, Told, full_batches, ragged_batches, traces
 from unspool.bench.custom import beside_lstm, custom_cells
 from unspool.bench.harness import Effort
+from unspool.bench.language import forget, language
+from unspool.bench.language_contenders import LanguageScale
 from unspool.bench.machine import machine
 from unspool.bench.peers import LOOPS
 from unspool.bench.plot import growth_plot
@@ -28,6 +30,7 @@ from unspool.bench.table import markdown, renew_page
 from unspool.errors import ConfigError, choose
 
 RESULTS = Path("bench") / "results"
+SEEDS = RESULTS / "P9"  # finished seeds of a figure that is not
 OWN = tuple(LOOPS)
 
 
@@ -41,7 +44,7 @@ def run_bench(
     """Measure.
 
     Args:
-        only: keys of `FIGURES`; all if empty.
+        only: keys of `FIGURES`; all but those of `ONLY_WHEN_NAMED` if empty.
         quick: fewer sizes and rounds: to see that it works, not to quote.
         threads: of every contender; 0 takes torch's number.
         tell: called with a line for every case that is done.
@@ -51,7 +54,9 @@ def run_bench(
         Disagreement: if two contenders do not compute the same.
     """
     wanted = {choose(name, FIGURES, "bench --only") for name in only}
-    chosen = [make for make in FIGURES.values() if make in wanted or not only]
+    if not only:
+        wanted = {make for name, make in FIGURES.items() if name not in ONLY_WHEN_NAMED}
+    chosen = [make for make in FIGURES.values() if make in wanted]
     if threads < 0:
         raise ConfigError(f"bench: got {threads} threads; wanted 0 or more.")
     before = torch.get_num_threads()
@@ -77,6 +82,8 @@ def keep(results: Results, out: Path | None = None) -> Path:
     path = (out or RESULTS) / f"{results.machine['date']}{quick}.json"
     results.write(path)
     for figure in results.figures:
+        if figure.name == "P9":
+            forget(SEEDS)
         if figure.curves:
             path.with_suffix(".svg").write_text(growth_plot(figure.curves), encoding="utf-8")
     return path
@@ -142,6 +149,11 @@ def _p8(quick: bool, tell: Told) -> Figure:
     return training_memory(_scale(quick, scale), 1 if quick else 2, tell)
 
 
+def _p9(quick: bool, tell: Told) -> Figure:
+    scale = LanguageScale(folder=SEEDS)
+    return language(replace(scale, seeds=scale.seeds[:1]) if quick else scale, tell)
+
+
 def _growth(quick: bool, tell: Told) -> Figure:
     lengths = [2**power for power in range(6, 13 if quick else 17)]
     scale = Scale(hidden=(64,), batches=(1,), cells=("rnn", "lstm", "gru_reset_after"))
@@ -157,5 +169,7 @@ FIGURES: dict[str, Callable[[bool, Told], Figure]] = {
     "P6": _p6,
     "P7": _p7,
     "P8": _p8,
+    "P9": _p9,
     "growth": _growth,
 }
+ONLY_WHEN_NAMED = ("P9",)  # trains for minutes, with every seed

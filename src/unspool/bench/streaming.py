@@ -19,7 +19,7 @@ from unspool.bench.onnx_peers import onnx_missing, onnx_stepper
 from unspool.bench.results import Figure, Row, Verdict
 from unspool.cells import CELLS
 from unspool.data.samples import sample_text
-from unspool.data.settings import TextSettings
+from unspool.data.settings import DataSettings
 from unspool.data.tokens import fit_tokenizer
 from unspool.engine.stream import Stream
 from unspool.layers.recurrent import Recurrent
@@ -207,7 +207,7 @@ def _better_threads(name: str, module: nn.RNNBase, inputs: Tensor) -> int:
 
 
 def _whole_row(name: str, H: int, pace: Pace) -> Row:
-    tokenizer = fit_tokenizer(sample_text("english"), TextSettings())
+    tokenizer = fit_tokenizer(sample_text("english"), DataSettings())
     rng = torch.Generator().manual_seed(0)
     model = LanguageModel(tokenizer.size, RecurrentSettings(hidden=H), CELLS[name], rng).eval()
     predictor = Predictor(model, tokenizer, Path())

@@ -69,12 +69,12 @@ def row_cells(figure: Figure) -> Cells:
     more = list(dict.fromkeys(name for row in figure.rows for name in row.more))
     first = next(iter(figure.rows[0].amounts))
     heads = ["case", *(f"{peer} / {first}" for peer in peers), "quartiles", "rounds", *more]
-    return heads, [_row(row, peers, more) for row in figure.rows]
+    return heads, [_row(row, peers, more, figure.digits) for row in figure.rows]
 
 
-def _row(row: Row, peers: Sequence[str], more: Sequence[str]) -> list[str]:
+def _row(row: Row, peers: Sequence[str], more: Sequence[str], digits: int) -> list[str]:
     ratios = [f"{row.ratios[peer].median:.2f}" if peer in row.ratios else "" for peer in peers]
-    further = [f"{row.more[name]:.2f}" if name in row.more else "" for name in more]
+    further = [f"{row.more[name]:.{digits}f}" if name in row.more else "" for name in more]
     quartiles, rounds = "", ""
     if row.ratios:
         quartiles = f"{row.ratio.low:.2f}–{row.ratio.high:.2f}"
@@ -85,17 +85,17 @@ def _row(row: Row, peers: Sequence[str], more: Sequence[str]) -> list[str]:
 def verdict_cells(figures: Sequence[Figure]) -> Cells:
     """Heads and cells of every verdict."""
     heads = ["figure", "what", "measured", "floor", "reach", "floor holds"]
-    return heads, [_verdict(each.name, verdict) for each in figures for verdict in each.verdicts]
+    return heads, [_verdict(each, verdict) for each in figures for verdict in each.verdicts]
 
 
-def _verdict(name: str, verdict: Verdict) -> list[str]:
+def _verdict(figure: Figure, verdict: Verdict) -> list[str]:
     sign = "≤ " if verdict.at_most else ""
     limits = [
         "" if limit is None else f"{sign}{limit:g}" for limit in (verdict.floor, verdict.reach)
     ]
-    value = "not measured" if verdict.value is None else f"{verdict.value:.2f}"
+    value = "not measured" if verdict.value is None else f"{verdict.value:.{figure.digits}f}"
     return [
-        name,
+        figure.name,
         verdict.what,
         value,
         *limits,

@@ -8,8 +8,15 @@ import torch
 from torch import Tensor
 
 from unspool.engine.call import Call, found, run
+from unspool.engine.gradient import ORDERS
+from unspool.engine.graph import Family
 from unspool.engine.hoist import filled
+from unspool.engine.memory import POOL
 from unspool.engine.rows import places_before, sorted_rows, unsorted_rows
+from unspool.engine.stages import axis_of
+
+# Numbers in the pairs that are made at once for the gradient of a bilinear form.
+MOST_PAIRS = 1 << 22
 
 
 def run_backward(
@@ -28,6 +35,7 @@ def run_backward(
         if given is not None:
             carried[:, : call.units] = sorted_rows(given, rows)
         arriving[name] = carried
+    _place_permuted(call)
     memory, block = _backward_memory(call)
     sums: dict[int, Tensor] = {}
     slots: list[tuple[Tensor, bool, Tensor | None]] = []
@@ -52,15 +60,36 @@ def run_backward(
     return _collected(call, memory, block, matrices, vectors, arriving, shapes, split)
 
 
+def _place_permuted(call: Call) -> None:
+    """The tensors of bilinear forms with their axes in the orders the way back reads them in."""
+    full, core = call.plan.schedule.gradient, call.plan.core
+    by_name = {node.name: index for index, node in enumerate(core.nodes) if len(node.shape) == 3}
+    for index in range(full.num_forward, len(full.nodes)):
+        node = full.nodes[index]
+        if node.op != "parameter":
+            continue
+        name, bracket, order = node.name.partition("(")
+        source = by_name[name]
+        sizes = [call.units if a == "H" else call.features for a in core.nodes[source].shape]
+        whole = call.matrices[source].unflatten(1, (sizes[1], -1))[..., : sizes[2]]
+        turned = whole.permute(ORDERS[bracket + order])
+        call.matrices[index] = filled(turned, call.plan.padded(turned.shape[2])).flatten(1)
+
+
 def _packed_gradient(call: Call, gradient: Tensor | None, width: int) -> Tensor:
     """The gradient at the outputs in reading order, padded."""
-    rows = call.rows
+    plan, rows = call.plan, call.rows
     if gradient is None:
-        return torch.zeros(rows.total, width, dtype=call.plan.dtype)
-    flat = gradient.reshape(rows.steps * rows.batch, call.units)
+        return torch.zeros(rows.total, width, dtype=plan.dtype)
     if rows.source is not None:
-        flat = flat.index_select(0, rows.source)
-    return filled(flat, width).contiguous()
+        flat = gradient.reshape(rows.steps * rows.batch, call.units)
+        return filled(flat.index_select(0, rows.source), width).contiguous()
+    if gradient.is_contiguous() and width == call.units:
+        return gradient.view(rows.total, width)
+    packed = POOL.empty(rows.total, width, plan.dtype)
+    packed.view(rows.steps, rows.batch, width)[..., : call.units].copy_(gradient)
+    packed[:, call.units :].zero_()
+    return packed
 
 
 def _backward_memory(call: Call) -> tuple[dict[int, Tensor], Tensor | None]:
@@ -71,7 +100,7 @@ def _backward_memory(call: Call) -> tuple[dict[int, Tensor], Tensor | None]:
     block = None
     if plan.linear is not None:
         width = plan.padded(call.units)
-        block = torch.empty(rows.total, width * len(plan.streams), dtype=plan.dtype)
+        block = POOL.empty(rows.total, width * len(plan.streams), plan.dtype)
         for k, stream in enumerate(plan.streams):
             if stream in full.leaves:
                 place = program.memory[full.leaves[stream]]
@@ -80,7 +109,7 @@ def _backward_memory(call: Call) -> tuple[dict[int, Tensor], Tensor | None]:
     for node in program.stored:
         if node not in memory:
             height = rows.total if node in wanted else rows.batch
-            memory[node] = torch.empty(height, call.width(node, program.nodes), dtype=plan.dtype)
+            memory[node] = POOL.empty(height, call.width(node, program.nodes), plan.dtype)
     return memory, block
 
 
@@ -126,6 +155,8 @@ def _side_by_side(pairs: list[tuple[int, Tensor]]) -> list[list[tuple[int, Tenso
 def _outer(call: Call, adjoints: Tensor, operand: int) -> Tensor:
     """Σ over entries of adjoint times operand; a state's operand is its value one step before."""
     node = call.plan.core.nodes[operand]
+    if node.op == "outer":
+        return _outer_of_pairs(call, adjoints, *(_over_time(call, arg) for arg in node.args))
     if node.op != "state":
         return adjoints.T @ call.memory[operand]
     core, rows = call.plan.core, call.rows
@@ -139,6 +170,32 @@ def _outer(call: Call, adjoints: Tensor, operand: int) -> Tensor:
             before = after.index_select(0, places_before(rows))
         total.addmm_(adjoints[first:].T, before)
     return total
+
+
+def _outer_of_pairs(call: Call, adjoints: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """The same with every pair of two vectors' entries, made for some steps at a time."""
+    right = filled(right, call.plan.padded(right.shape[1]))
+    total = adjoints.new_zeros(adjoints.shape[1], left.shape[1] * right.shape[1])
+    some = max(1, MOST_PAIRS // total.shape[1])
+    for given, a, b in zip(adjoints.split(some), left.split(some), right.split(some), strict=True):
+        total.addmm_(given.T, (a[:, :, None] * b[:, None]).flatten(1))
+    return total
+
+
+def _over_time(call: Call, index: int) -> Tensor:
+    """A side of an outer product at every entry; a state's is its value one step before."""
+    core, rows = call.plan.core, call.rows
+    node = core.nodes[index]
+    match node.op:
+        case "parameter":
+            value = call.vectors[index].expand(rows.total, -1)
+        case "state":
+            after = call.memory[core.updated[core.states.index(node.name)]]
+            before = call.start[index][: int(rows.offsets[1])]
+            value = torch.cat([before, after.index_select(0, places_before(rows))])
+        case _:
+            value = call.memory[index]
+    return value[:, : call.units if axis_of(node) == "H" else call.features]
 
 
 def _collected(
@@ -161,7 +218,7 @@ def _collected(
         for gate in family.gates:
             index = by_name.get(f"{family.name}.{gate}" if gate else family.name)
             parts.append(None if index is None else matrices.get(index, vectors.get(index)))
-        results.append(_stacked(parts, shape, len(family.gates), plan.dtype))
+        results.append(_stacked(parts, shape, family, plan.dtype))
     for number in range(split[1]):
         leaf = by_name.get(f"p{number}")
         total = None if leaf is None else vectors.get(leaf)
@@ -189,16 +246,18 @@ def _collected(
 
 
 def _stacked(
-    parts: list[Tensor | None], shape: torch.Size, gates: int, dtype: torch.dtype
+    parts: list[Tensor | None], shape: torch.Size, family: Family, dtype: torch.dtype
 ) -> Tensor | None:
     """A family's gradient from its gates'; blocks are cut out of the dense ones."""
     if all(part is None for part in parts):
         return None
     whole = torch.zeros(shape, dtype=dtype)
-    for target, part in zip(whole.chunk(gates), parts, strict=True):
+    for target, part in zip(whole.chunk(len(family.gates)), parts, strict=True):
         if part is None:
             continue
-        if len(shape) == 3:
+        if len(shape) == 3 and isinstance(family.shape[0], str):
+            target.copy_(part.unflatten(1, (shape[1], -1))[..., : shape[2]])
+        elif len(shape) == 3:
             size = shape[1]
             for n, square in enumerate(target):
                 square.copy_(part[n * size : (n + 1) * size, n * size : (n + 1) * size])

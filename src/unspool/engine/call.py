@@ -12,8 +12,9 @@ from torch import Tensor
 
 from unspool.engine.hoist import filled_axis
 from unspool.engine.llvm import HEADER, WORDS
+from unspool.engine.memory import POOL
 from unspool.engine.plan import Plan, Side
-from unspool.engine.rows import Rows, shares
+from unspool.engine.rows import Rows, shares, shares_of_units
 from unspool.engine.stages import axis_of
 
 
@@ -26,6 +27,7 @@ class Call:
         start: state before the first step, sorted and padded, by state node.
         matrices: recurrent matrices by parameter node, unpadded.
         vectors: vector parameters by node, padded.
+        across: how many threads share the units of the same rows, where the code allows it.
     """
 
     plan: Plan
@@ -38,30 +40,34 @@ class Call:
     matrices: dict[int, Tensor] = field(default_factory=dict)
     vectors: dict[int, Tensor] = field(default_factory=dict)
     mask: Tensor | None = None
+    across: int = 1
 
     def width(self, node: int, nodes: Sequence[Any]) -> int:
         """Padded width of a node's rows."""
         axis = axis_of(nodes[node])
         if axis == "1":
             return 1
-        return self.plan.padded(self.units if axis == "H" else self.features)
+        left, _, right = axis.rpartition("*")  # of pairs, the second filled up for each first
+        widths = {"H": self.units, "D": self.features, "": 1}
+        return widths[left] * self.plan.padded(widths[right])
 
 
-def run_forward(call: Call, training: bool) -> None:
+def run_forward(call: Call, training: bool, traced: bool) -> None:
     """Fill the memory of every node the caller or the backward pass will read."""
     plan, program = call.plan, call.plan.forward.program
     core = plan.core
-    always = {program.memory[index] for index in (*core.updated, core.output)}
-    wanted = set(program.memory.values())
+    kept = plan.schedule.kept if training else frozenset()
+    gates = [index for _, index in core.gates if traced and index in program.memory]
+    over_time = {program.memory[i] for i in (*core.updated, core.output, *kept, *gates)}
     memory: dict[int, Tensor] = {}
     timed: dict[int, bool] = {}
     for node in program.stored:
-        timed[node] = node in always or (training and node in wanted)
+        timed[node] = node in over_time
         if timed[node] and node in plan.reused:
             memory[node] = call.memory[plan.reused[node]]
             continue
         height = call.rows.total if timed[node] else call.rows.batch
-        memory[node] = torch.empty(height, call.width(node, program.nodes), dtype=plan.dtype)
+        memory[node] = POOL.empty(height, call.width(node, program.nodes), plan.dtype)
     for index, node in program.memory.items():
         call.memory[index] = memory[node]
     slots: list[tuple[Tensor, bool, Tensor | None]] = []
@@ -106,8 +112,12 @@ class Arguments:
         packed: Sequence[Tensor],
     ) -> None:
         plan, rows, code = call.plan, call.rows, side.code
-        split = shares(rows, call.threads)
-        most = int(split.diff().max())
+        if code.by_units:
+            panels = plan.padded(call.units) // plan.lanes
+            split, most = shares_of_units(rows, call.threads, call.across, panels), 0
+        else:
+            split = shares(rows, call.threads)
+            most = int(split.diff().max())
         numbers = code.widest * plan.lanes + most * (code.num_sums * plan.lanes + code.num_scalars)
         size = -(-numbers * plan.dtype.itemsize // 64) * 64 + 64
         scratch = torch.empty(size * call.threads, dtype=torch.uint8)

@@ -17,8 +17,9 @@ from unspool.engine.graph import resolve
 from unspool.engine.hoist import filled, hoist, parameter_nodes, single_parameters
 from unspool.engine.language import Cell
 from unspool.engine.lookup import Lookup
+from unspool.engine.memory import POOL
 from unspool.engine.plan import Plan, plan_of, refusal
-from unspool.engine.rows import Pack, Rows, arrange_rows, sorted_rows, unsorted_rows
+from unspool.engine.rows import Pack, Rows, arrange_rows, sorted_rows, team, unsorted_rows
 from unspool.engine.stages import axis_of
 from unspool.engine.twice import core_loop
 
@@ -95,11 +96,13 @@ class _Core(torch.autograd.Function):
         ctx: Any, plan: Plan, rows: Rows, traced: list[int] | None, num_families: int,
         num_prepared: int, features: int, mask: Tensor | None, again: Hoist, *tensors: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
+        ctx.set_materialize_grads(False)  # zeros for every entry of a trace
         split = [num_families, num_prepared, len(plan.core.states)]
         families, prepared, state, streams = _parts(tensors, split)
         units = state[0].shape[-1]
-        threads = max(1, min(torch.get_num_threads(), rows.batch))
-        call = Call(plan, rows, units, features, threads)
+        vectors = plan.padded(units) // plan.lanes if plan.diagonal else 1
+        by_rows, across = team(rows.batch, vectors, torch.get_num_threads())
+        call = Call(plan, rows, units, features, by_rows * across, across=across)
         _place_parameters(call, families, prepared)
         _place_streams(call, streams)
         for name, value in zip(plan.core.states, state, strict=True):
@@ -110,13 +113,13 @@ class _Core(torch.autograd.Function):
             mask = mask.clone()  # the backward pass reads it, whatever becomes of the caller's
             call.mask = filled(sorted_rows(mask, rows), plan.padded(units)).contiguous()
         training = any(ctx.needs_input_grad)
-        run_forward(call, training or traced is not None)
+        run_forward(call, training, traced is not None)
         outputs = _unpacked(call, plan.core.output)
         final = [_final(call, call.memory[index]) for index in plan.core.updated]
         traces = []
         if traced is not None:
             wanted = [*traced, *plan.core.updated]
-            traces = [_unpacked(call, index, copy=True) for index in wanted]
+            traces = [_trace(call, index, training) for index in wanted]
             ctx.mark_non_differentiable(*traces)
         if training:
             # The streams are not saved: their memory may hold gates by now (`Plan.reused`).
@@ -136,8 +139,8 @@ class _Core(torch.autograd.Function):
         tensors = ctx.saved_tensors  # notices parameters that were changed in place
         if any(memory._version != version for memory, version in ctx.memory_versions):
             raise RuntimeError(
-                "unspool.scan: outputs needed for the gradient were modified by an in-place "
-                "operation; work on a copy, such as outputs.clone()."
+                "unspool.scan: outputs or trace values that the gradient needs were modified by "
+                "an in-place operation; work on a copy, such as outputs.clone()."
             )
         if torch.is_grad_enabled():
             results = _differentiable_gradients(ctx, tensors, gradients)
@@ -207,7 +210,7 @@ def _place_streams(call: Call, streams: Sequence[Tensor]) -> None:
             call.memory[node] = stream
 
 
-def _unpacked(call: Call, node: int, copy: bool = False) -> Tensor:
+def _unpacked(call: Call, node: int) -> Tensor:
     """What a node held over time, back as ``[T B width]``, zero in the padding."""
     rows, value = call.rows, call.memory[node]
     axis = axis_of(call.plan.core.nodes[node])
@@ -216,9 +219,27 @@ def _unpacked(call: Call, node: int, copy: bool = False) -> Tensor:
     value = value[:, :width]
     if rows.source is None:
         whole = value.view(rows.steps, rows.batch, width)
-        return whole.clone() if copy or padding else whole
+        return whole.clone() if padding else whole
     whole = value.new_zeros(rows.steps * rows.batch, width)
     return whole.index_copy_(0, rows.source, value).view(rows.steps, rows.batch, width)
+
+
+def _trace(call: Call, node: int, training: bool) -> Tensor:
+    """What a node held over time: in training the memory itself, guarded by its version.
+
+    Where no backward pass would notice, a change of the outputs must not reach the trace: what is
+    the outputs' memory, or another entry's, is copied.
+    """
+    rows, value, core = call.rows, call.memory[node], call.plan.core
+    if rows.source is not None:
+        return _unpacked(call, node)
+    width = {"H": call.units, "D": call.features}[axis_of(core.nodes[node])]
+    whole = value[:, :width].view(rows.steps, rows.batch, width)
+    others = [core.output, *(i for _, i in core.gates if node in core.updated)]
+    if training or all(call.memory[other] is not value for other in others):
+        return whole.detach()
+    copy = POOL.empty(rows.total, width, value.dtype).view_as(whole)
+    return copy.copy_(whole)
 
 
 def _final(call: Call, value: Tensor) -> Tensor:

@@ -48,12 +48,22 @@ class Gradient:
     leaves: dict[int, int]
     matrices: tuple[OuterProduct, ...]
 
+    @property
+    def operands(self) -> frozenset[int]:
+        """What matrices' gradients are made of besides adjoints; the sides of outer products."""
+        found: set[int] = set()
+        for matrix in self.matrices:
+            node = self.nodes[matrix.operand]
+            found.update(node.args if node.op == "outer" else (matrix.operand,))
+        return frozenset(found)
+
 
 def lower(graph: Graph) -> Graph:
-    """The same step with row operations written out.
+    """The same step with row operations and bilinear forms written out.
 
         softmax(z)      e / Σe,  e = exp(z - max z)
         layer_norm(z)   gain * d / sqrt(mean(d * d) + epsilon) + bias,  d = z - mean(z)
+        bilinear(U, x, z)  U @ outer(x, z),  the last two axes of U as one
 
     Raises:
         BackendError: for an operation that has no lowered form yet.
@@ -62,12 +72,15 @@ def lower(graph: Graph) -> Graph:
     moved: list[int] = []
     for node in graph.nodes:
         args = tuple(moved[arg] for arg in node.args)
-        if node.op in ("bilinear", "blocks"):
-            raise BackendError(f"the fused backend has no `{node.op}` products")
+        if node.op == "blocks":
+            raise BackendError("a `blocks` product is made dense before it is lowered")
         if node.op == "softmax":
             moved.append(builder.softmax(args[0]))
         elif node.op == "layer_norm":
             moved.append(builder.layer_norm(*args, epsilon=node.value))
+        elif node.op == "bilinear":
+            pairs = builder.outer(args[1], args[2])
+            moved.append(builder.add("matmul", args[0], pairs, shape=node.shape))
         else:
             moved.append(builder.add_node(replace(node, args=args)))
     return replace(
@@ -125,7 +138,11 @@ def gradient(graph: Graph) -> Gradient:
         if node.op == "matmul":
             matrix, operand = node.args
             matrices.append(OuterProduct(matrix, adjoint, operand))
-            if depends[operand]:
+            if graph.nodes[operand].op == "outer":
+                for arg, contribution in _bilinear(builder, index, adjoint):
+                    if depends[arg]:
+                        arrive(arg, contribution)
+            elif depends[operand]:
                 shape = graph.nodes[operand].shape
                 arrive(operand, builder.add("transposed", matrix, adjoint, shape=shape))
             continue
@@ -186,6 +203,17 @@ class Builder:
             wide = [s for s in shapes if s not in ((), ROW)]
             shape = wide[0] if wide else (ROW if ROW in shapes else ())
         return self.add_node(Node(op, args, shape))
+
+    def outer(self, left: int, right: int) -> int:
+        """Every product of an entry of one vector with one of another, ``left`` slowest."""
+        axes = [self.nodes[side].shape[0] for side in (left, right)]
+        return self.add("outer", left, right, shape=(f"{axes[0]}*{axes[1]}",))
+
+    def permuted(self, tensor: int, order: str) -> int:
+        """The same tensor with its axes in another order, a key of `ORDERS`."""
+        node = self.nodes[tensor]
+        shape = tuple(node.shape[axis] for axis in ORDERS[order])
+        return self.leaf("parameter", node.name + order, shape)
 
     def inverse_width(self, vector: int) -> int:
         """One over the number of entries of a vector."""
@@ -291,6 +319,21 @@ def _where(b: Builder, y: int, a: int) -> list[Contribution]:
     ]
 
 
+def _bilinear(b: Builder, y: int, a: int) -> list[Contribution]:
+    """The slopes of s_i = Σ u_ijk x_j z_k are bilinear as well.
+
+    dz_k = Σ u_ijk x_j a_i,   dx_j = Σ u_ijk a_i z_k
+    """
+    tensor, pairs = b.nodes[y].args
+    x, z = b.nodes[pairs].args
+    by_z = b.permuted(tensor, "(k,j,i)"), b.outer(x, a)
+    by_x = b.permuted(tensor, "(j,i,k)"), b.outer(a, z)
+    return [
+        (z, b.add("matmul", *by_z, shape=b.nodes[z].shape)),
+        (x, b.add("matmul", *by_x, shape=b.nodes[x].shape)),
+    ]
+
+
 def _row_sum(b: Builder, y: int, a: int) -> list[Contribution]:
     return [(b.nodes[y].args[0], a)]
 
@@ -299,6 +342,9 @@ def _none(b: Builder, y: int, a: int) -> list[Contribution]:
     """A comparison has no slope; the maximum inside a softmax cancels."""
     return []
 
+
+# Which axes of a tensor, whose own are i, j and k, stand first, second and third.
+ORDERS = {"(k,j,i)": (2, 1, 0), "(j,i,k)": (1, 0, 2)}
 
 RULES: dict[str, Rule] = {
     "add": _add,

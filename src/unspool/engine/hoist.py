@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from unspool.engine.gradient import Axis
 from unspool.engine.graph import Node, resolve
 from unspool.engine.lookup import Lookup
+from unspool.engine.memory import POOL
 from unspool.engine.plan import Plan
-from unspool.engine.reference import TORCH, dense_blocks, unstack
+from unspool.engine.reference import TORCH, dense_blocks
 
 
 def hoist(
@@ -60,10 +63,35 @@ def _stacked_streams(
     """All streams side by side from one product, each filled up to whole panels."""
     assert plan.linear is not None
     weights = _rows_of(plan, parameters, [weight for weight, _ in plan.linear], units)
-    if plan.linear[0][1] is None:
-        return packed @ weights.T
-    bias = _rows_of(plan, parameters, [bias or "" for _, bias in plan.linear], units)
-    return torch.addmm(bias, packed, weights.T)
+    biases = [bias for _, bias in plan.linear if bias is not None]
+    bias = _rows_of(plan, parameters, biases, units) if biases else None
+    if POOL.keeps(len(packed), len(weights), packed.dtype):
+        return Sums.apply(packed, weights, bias)
+    return torch.nn.functional.linear(packed, weights, bias)
+
+
+class Sums(torch.autograd.Function):
+    """``x W^T + b`` in memory of the pool; what `torch.addmm` computes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
+        """The sums, ``[N, rows of W]``."""
+        ctx.save_for_backward(x, weights)
+        result = POOL.empty(len(x), len(weights), x.dtype)
+        if bias is None:
+            return torch.mm(x, weights.T, out=result)
+        return torch.addmm(bias, x, weights.T, out=result)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Of each operand that asks for one, made of operations that can be differentiated."""
+        x, weights = ctx.saved_tensors
+        given, (of_x, of_weights, of_bias) = gradients[0], ctx.needs_input_grad
+        return (
+            given @ weights if of_x else None,
+            given.T @ x if of_weights else None,
+            given.sum(0) if of_bias else None,
+        )
 
 
 def _rows_of(plan: Plan, parameters: Mapping[str, Tensor], names: list[str], units: int) -> Tensor:
@@ -84,8 +112,17 @@ def _rows_of(plan: Plan, parameters: Mapping[str, Tensor], names: list[str], uni
 
 def single_parameters(plan: Plan, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Each gate's own parameter, block-diagonal ones written out."""
-    single = unstack(plan.graph, parameters)
-    return {name: dense_blocks(t) if t.dim() == 3 else t for name, t in single.items()}
+    single: dict[str, Tensor] = {}
+    for family in plan.families.values():
+        parts = parameters[family.name].chunk(len(family.gates))
+        for gate, part in zip(family.gates, parts, strict=True):
+            value = dense_blocks(part) if _is_blocks(family.shape) else part
+            single[f"{family.name}.{gate}" if gate else family.name] = value
+    return single
+
+
+def _is_blocks(shape: Sequence[Axis]) -> bool:
+    return len(shape) == 3 and isinstance(shape[0], int)
 
 
 def parameter_nodes(
@@ -97,7 +134,9 @@ def parameter_nodes(
     for index, node in enumerate(nodes):
         if node.op == "parameter":
             value = values[node.name]
-            if value.dim() == 2:
+            if value.dim() == 3:
+                matrices[index] = filled(value, plan.padded(value.shape[2])).flatten(1)
+            elif value.dim() == 2:
                 matrices[index] = value
             else:
                 vectors[index] = filled(value, plan.padded(len(value))).contiguous()

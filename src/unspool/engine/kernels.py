@@ -217,6 +217,14 @@ def in_turn(address: int, arguments: int, threads: int) -> None:
         program(arguments)
 
 
+def team() -> int:
+    """Address of OpenMP's ``GOMP_parallel``; 0 without it, or where a fork has lost its threads."""
+    library = None if _FORKED else _openmp()
+    if library is None:
+        return 0
+    return ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value or 0
+
+
 def _openmp() -> ctypes.CDLL | None:
     """The OpenMP library this process has loaded already, if it is GNU's."""
     try:

@@ -8,6 +8,7 @@ tensors it is one step. A mistake is a `CellError` that names the file, the line
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -80,6 +81,7 @@ class Cell:
         self.__doc__ = inspect.getdoc(function) if function else None
         self._graph = graph
         self._fingerprint: str | None = None
+        self._text: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -94,6 +96,18 @@ class Cell:
         if self._graph is None:
             self._graph = Trace(self).run()
         return self._graph
+
+    @property
+    def text(self) -> str:
+        """`to_dict` as JSON: what brings the cell back in another process."""
+        if self._text is None:
+            self._text = json.dumps(self.to_dict())
+        return self._text
+
+    @property
+    def traced(self) -> tuple[str, ...]:
+        """Names in a trace: the gates, then the states."""
+        return (*(name for name, _ in self.graph.gates), *self.states)
 
     @property
     def simplified(self) -> Graph:

@@ -10,12 +10,13 @@ a node is loaded from or stored to), then the packed weights of every group's te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from llvmlite import ir
 
+from unspool.engine.control import counting
 from unspool.engine.kernels import Host
 from unspool.engine.products import Products
 from unspool.engine.slots import Slot, slots_of
@@ -41,6 +42,8 @@ class Code:
         fold: for each group how many panels it computes side by side.
         num_sums, num_scalars: row sums and numbers a row, which need scratch.
         widest: vectors of sums in the widest stage, times rows of a block.
+        by_units: no unit looks at another, so threads may share the units as well as the rows; the
+            array of shares then holds for each thread first and last row, first and last vector.
     """
 
     text: str
@@ -50,6 +53,7 @@ class Code:
     num_sums: int
     num_scalars: int
     widest: int
+    by_units: bool
 
 
 def generate(program: Program, dtype: str, host: Host, reverse: bool) -> Code:
@@ -86,6 +90,9 @@ class _Emitter:
         for stage in program.stages:
             self.sums += stage.sums
             self.scalars += [*stage.sums, *stage.scalars]
+        self.by_units = not (self.groups or self.sums) and all(
+            stage.axis == "H" for stage in program.stages
+        )
         self.widest = max((self._rows(s) * self._vectors(s) for s in program.stages), default=0)
 
     def run(self) -> Code:
@@ -102,7 +109,7 @@ class _Emitter:
         fold = [fold_of(stage) for stage in self.program.stages for _ in stage.groups]
         return Code(
             str(self.module), tuple(self.slots), tuple(self.groups), tuple(fold),
-            len(self.sums), len(self.scalars), self.widest,
+            len(self.sums), len(self.scalars), self.widest, self.by_units,
         )  # fmt: skip
 
     # Memory.
@@ -131,10 +138,15 @@ class _Emitter:
         self.steps = self._word(2)
         self.offsets = b.inttoptr(self._word(3), I64.as_pointer())
         split = b.inttoptr(self._word(4), I64.as_pointer())
-        self.first = b.load(b.gep(split, [self.thread]))
-        self.last = b.load(b.gep(split, [b.add(self.thread, I64(1))]))
+        place = b.mul(self.thread, I64(4)) if self.by_units else self.thread
+        self.first, self.last, *self.share = [
+            b.load(b.gep(split, [b.add(place, I64(k))])) for k in range(4 if self.by_units else 2)
+        ]
         self.width = {"H": self._word(5), "D": self._word(7)}
         self.padded = {"H": self._word(6), "D": self._word(8)}
+        for axis in sorted({axis_of(n) for n in self.nodes if n.op == "outer"}):
+            left, _, right = axis.partition("*")
+            self.padded[axis] = b.mul(self.width[left], self.padded[right])
         self.max_rows = self._word(11)
         start = b.add(self._word(9), b.mul(self.thread, self._word(10)))
         self.scratch = self._pointer(start)
@@ -149,23 +161,10 @@ class _Emitter:
         }
         self.strides = [self._slot_word(k, 1) for k in range(len(self.slots))]
 
-    @contextmanager
-    def _loop(self, start: ir.Value, stop: ir.Value, step: int = 1) -> Iterator[ir.Value]:
-        b = self.b
-        before = b.block
-        head = self.function.append_basic_block("head")
-        body = self.function.append_basic_block("body")
-        after = self.function.append_basic_block("after")
-        b.branch(head)
-        b.position_at_end(head)
-        i = b.phi(I64)
-        i.add_incoming(start, before)
-        b.cbranch(b.icmp_signed("<", i, stop), body, after)
-        b.position_at_end(body)
-        yield i
-        i.add_incoming(b.add(i, I64(step)), b.block)
-        b.branch(head)
-        b.position_at_end(after)
+    def _loop(
+        self, start: ir.Value, stop: ir.Value, step: int = 1
+    ) -> AbstractContextManager[ir.Value]:
+        return counting(self.b, start, stop, step)
 
     def _step(self, t: ir.Value) -> None:
         b = self.b
@@ -239,7 +238,8 @@ class _Emitter:
         size = b.sdiv(self.rows, blocks)
         extra = b.srem(self.rows, blocks)
         strides = {k: self._row_stride(k) for k in range(len(self.slots))}
-        with self._loop(I64(0), b.sdiv(self.padded[stage.axis], panel)) as p:
+        first, last = self.share or (I64(0), b.sdiv(self.padded[stage.axis], panel))
+        with self._loop(first, last) as p:
             unit = b.mul(p, panel)
             with self._loop(I64(0), blocks) as j:
                 more = b.icmp_signed("<", j, extra)
@@ -264,7 +264,8 @@ class _Emitter:
             target = b.gep(self.scratch, [I64(at * self.lanes)])
             for term, (_, operand, _) in enumerate(group.terms[0]):
                 slot = self._operand_slot(operand)
-                depth = self.width[axis_of(self.nodes[operand])]
+                axis = axis_of(self.nodes[operand])
+                depth = self.width.get(axis) or self.padded[axis]
                 weights = self._pointer(self._weights_word(number, term))
                 size = b.mul(depth, I64(wide * self.lanes))
                 weights = b.gep(weights, [b.mul(p, size)])
@@ -299,6 +300,9 @@ class _Emitter:
                 known[node] = self.v.load(self.scratch, b.mul(place, I64(self.lanes)))
                 at += fold
         here = set(stage.nodes)
+        for node in here:
+            if self.nodes[node].op == "outer":
+                known[node] = self._outer(node, row, unit, strides)
 
         def address(slot: int) -> tuple[ir.Value, ir.Value]:
             node = self.nodes[self.slots[slot].node]
@@ -357,6 +361,30 @@ class _Emitter:
                 return loaded
         return self.v.operation(node.op, [value(arg) for arg in node.args])
 
+    def _outer(
+        self, node: int, row: ir.Value, unit: ir.Value, strides: dict[int, ir.Value]
+    ) -> ir.Value:
+        """One entry of the first side times a vector of the second, zero where that is filled."""
+        b, v = self.b, self.v
+        left, right = self.nodes[node].args
+        axis = axis_of(self.nodes[right])
+        first, rest = b.sdiv(unit, self.padded[axis]), b.srem(unit, self.padded[axis])
+
+        def place(operand: int, at: ir.Value) -> tuple[ir.Value, ir.Value]:
+            slot = self._operand_slot(operand)
+            return self.base[slot], b.add(b.mul(row, strides[slot]), at)
+
+        scalar = v.broadcast(b.load(b.gep(place(left, first)[0], [place(left, first)[1]])))
+        product = b.fmul(scalar, v.load(*place(right, rest)))
+        return b.select(self._inside(rest, axis), product, v.constant(0.0))
+
+    def _inside(self, unit: ir.Value, axis: str) -> ir.Value:
+        """Which entries of a vector from ``unit`` on are there and do not only fill the panel."""
+        lanes = ir.VectorType(I64, self.lanes)
+        counted = ir.Constant(lanes, list(range(self.lanes)))
+        numbers = self.b.add(self.v.broadcast(unit), counted)
+        return self.b.icmp_signed("<", numbers, self.v.broadcast(self.width[axis]))
+
     # Row sums.
 
     def _sum_place(self, index: int, row: ir.Value) -> ir.Value:
@@ -379,9 +407,7 @@ class _Emitter:
         """Add a vector of units to a row's sum, without those that only fill the panel."""
         b, v = self.b, self.v
         total = self.nodes[index].op == "row_sum"
-        lanes = ir.VectorType(I64, self.lanes)
-        numbers = b.add(_splat(b, unit, self.lanes), ir.Constant(lanes, list(range(self.lanes))))
-        inside = b.icmp_signed("<", numbers, _splat(b, self.width[axis], self.lanes))
+        inside = self._inside(unit, axis)
         value = b.select(inside, value, v.constant(0.0 if total else float("-inf")))
         place = self._sum_place(index, row)
         known = self.v.load(self.sums_at, place)
@@ -416,10 +442,3 @@ class _Emitter:
                 if slot is not None:
                     base, place = address(slot)
                     b.store(number, b.gep(base, [place]))
-
-
-def _splat(b: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
-    kind = ir.VectorType(scalar.type, lanes)
-    one = b.insert_element(ir.Constant(kind, ir.Undefined), scalar, I32(0))
-    order = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
-    return b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), order)

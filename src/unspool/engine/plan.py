@@ -42,7 +42,7 @@ class Plan:
         """Inputs of the core that the way back reads as well."""
         program = self.schedule.backward
         read = {index for stage in program.stages for index in _reads(program, stage)}
-        operands = {outer.operand for outer in self.schedule.gradient.matrices}
+        operands = self.schedule.gradient.operands
         found = {program.original[index] for index in read if index in program.original}
         return frozenset(self.streams) & (found | operands)
 
@@ -78,6 +78,12 @@ class Plan:
         return found
 
     @cached_property
+    def diagonal(self) -> bool:
+        """Whether no unit looks at another, forwards and backwards."""
+        stages = (*self.schedule.forward.stages, *self.schedule.backward.stages)
+        return all(s.axis == "H" and not (s.groups or s.sums) for s in stages)
+
+    @cached_property
     def forward(self) -> Side:
         """The step's program; compiled when first needed."""
         return Side(self, self.schedule.forward, reverse=False)
@@ -91,6 +97,11 @@ class Plan:
     def step(self) -> Side:
         """One step with nothing hoisted, for streaming: the products with x are in it too."""
         return Side(self, self.schedule.step, reverse=False)
+
+    @cached_property
+    def recurring(self) -> Side:
+        """One step of what recurs, for streams that look up what needs only x."""
+        return Side(self, self.schedule.recurring, reverse=False)
 
     def padded(self, width: int) -> int:
         """A width filled up to whole panels."""

@@ -66,7 +66,7 @@ def step(
             case "parameter":
                 value = parameters[node.name]
             case "constant":
-                value = x.new_tensor(node.value)
+                value = x.new_full((), node.value)
             case "layer_norm":
                 value = TORCH["layer_norm"](*args, node.value)
             case _:
@@ -147,7 +147,11 @@ def dense_blocks(blocks: Float[Tensor, "N K K"]) -> Float[Tensor, "H H"]:
 
 
 def _matmul(matrix: Tensor, vector: Tensor) -> Tensor:
-    return vector @ matrix.T
+    return vector @ matrix.flatten(1).T
+
+
+def _outer(left: Tensor, right: Tensor) -> Tensor:
+    return (left[..., :, None] * right[..., None, :]).flatten(-2)
 
 
 def _blocks(blocks: Tensor, vector: Tensor) -> Tensor:
@@ -187,6 +191,7 @@ TORCH: dict[str, Callable[..., Tensor]] = {
     "rsqrt": torch.rsqrt,
     "spread": lambda z: z,
     "matmul": _matmul,
+    "outer": _outer,
     "blocks": _blocks,
     "bilinear": _bilinear,
 }

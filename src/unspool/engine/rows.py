@@ -95,6 +95,36 @@ def places_before(rows: Rows) -> Int64[Tensor, " M"]:
     return torch.arange(int(rows.offsets[1]), rows.total) - shift
 
 
+def team(rows: int, vectors: int, threads: int) -> tuple[int, int]:
+    """How many threads share the rows, and how many the units of the same rows.
+
+    Rows first; units where there are fewer rows than threads.
+
+    Args:
+        rows: B.
+        vectors: of units.
+        threads: at most so many together.
+
+    Example:
+        >>> team(rows=1, vectors=8, threads=2), team(rows=8, vectors=8, threads=2)
+        ((1, 2), (2, 1))
+    """
+    by_rows = max(1, min(threads, rows))
+    return by_rows, max(1, min(threads // by_rows, vectors))
+
+
+def shares_of_units(rows: Rows, threads: int, across: int, vectors: int) -> Int64[Tensor, "N 4"]:
+    """For each thread its first and last row, and its first and last vector of units."""
+    by_rows = shares(rows, threads // across)
+    by_units = torch.arange(across + 1) * vectors // across
+    parts = [
+        (by_rows[r], by_rows[r + 1], by_units[u], by_units[u + 1])
+        for r in range(threads // across)
+        for u in range(across)
+    ]
+    return torch.tensor(parts)
+
+
 def shares(rows: Rows, threads: int) -> Int64[Tensor, " N1"]:
     """Borders between the threads' runs of rows: equal numbers of steps, not of rows."""
     if rows.order is None:

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from unspool.engine import library, reference
+from unspool.engine import captured, library, operator, reference
 from unspool.engine.graph import mask_recurrent_products
 from unspool.engine.language import Cell
 from unspool.engine.lookup import Lookup
@@ -24,6 +25,7 @@ BACKENDS = {
     "auto": "the fastest that can serve the call",
     "llvm": "code generated for this processor, for any cell",
     "torch": "torch's own kernel, only where the equation is identical",
+    "graph": "on CUDA the readable loop, recorded once and replayed",
     "reference": "the readable loop, which defines the answer",
 }
 
@@ -36,7 +38,8 @@ class Scanned:
         outputs: ``[T B H]``, zero in the padding.
         state: after each row's last step, in the cell's order, each ``[B H]``.
         trace: gates and states over time by name, each ``[T B H]``; empty unless asked for.
-        backend: which one ran.
+        backend: which one ran; under `torch.compile` the name that was asked for, since the
+            choice is made when the compiled graph runs.
     """
 
     outputs: Float[Tensor, "T B H"]
@@ -83,7 +86,29 @@ def scan(
         >>> scan(CELLS["rnn"], weights, torch.zeros(2, 1, 1), (torch.zeros(1, 1),)).outputs.sum()
         tensor(0.)
     """
-    backend = choose_backend(cell, state[0], backend, trace, mask is not None)
+    options: dict[str, Any] = {
+        "lengths": lengths, "reverse": reverse, "mask": mask, "trace": trace, "backend": backend
+    }  # fmt: skip
+    if torch.compiler.is_compiling():
+        rows = x.rows() if isinstance(x, Lookup) else x
+        return Scanned(*_leaf(cell, parameters, rows, state, **options), backend)
+    return _run(cell, parameters, x, state, **options)
+
+
+def _run(
+    cell: Cell,
+    parameters: Mapping[str, Tensor],
+    x: Tensor | Lookup,
+    state: tuple[Tensor, ...],
+    *,
+    lengths: Tensor | None,
+    reverse: bool,
+    mask: Tensor | None,
+    trace: bool,
+    backend: str,
+) -> Scanned:
+    ragged = lengths is not None
+    backend = choose_backend(cell, state[0], backend, trace, mask is not None, ragged)
     if backend == "llvm":
         options = {"lengths": lengths, "reverse": reverse, "mask": mask, "trace": trace}
         return Scanned(*_fused().scan(cell, parameters, x, state, **options), backend)
@@ -95,10 +120,12 @@ def scan(
     if reverse:
         x = reversed_rows(x, lengths)
     kept: dict[str, Tensor] = {}
+    graph = cell.graph if mask is None else mask_recurrent_products(cell.graph)
     if backend == "torch":
         outputs, final = library.scan(cell, parameters, x, state, lengths)
+    elif backend == "graph":
+        outputs, final = captured.scan(graph, parameters, x, state, mask)
     else:
-        graph = cell.graph if mask is None else mask_recurrent_products(cell.graph)
         outputs, final, kept = reference.scan(graph, parameters, x, state, valid, mask, trace)
     if reverse:
         outputs = reversed_rows(outputs, lengths)
@@ -106,8 +133,16 @@ def scan(
     return Scanned(outputs, final, kept, backend)
 
 
+_leaf = operator.define(_run)
+
+
 def choose_backend(
-    cell: Cell, like: Tensor, name: str = "auto", trace: bool = False, masked: bool = False
+    cell: Cell,
+    like: Tensor,
+    name: str = "auto",
+    trace: bool = False,
+    masked: bool = False,
+    ragged: bool = False,
 ) -> str:
     """The backend that will serve a call: the named one, or for "auto" the fastest that can.
 
@@ -117,6 +152,7 @@ def choose_backend(
         name: a key of `BACKENDS`.
         trace: whether gates and states are wanted.
         masked: whether there is dropout inside the recurrence.
+        ragged: whether there are lengths.
 
     Raises:
         BackendError: if the named one cannot, with the reason.
@@ -128,6 +164,7 @@ def choose_backend(
     refusals = {
         "llvm": lambda: _no_llvm(like) or _fused().refusal(cell, like, masked),
         "torch": lambda: library.refusal(cell, trace, masked),
+        "graph": lambda: captured.refusal(like, trace, ragged),
     }
     if name != "auto":
         reason = refusals[name]()

@@ -49,6 +49,12 @@ class Schedule:
         return arrange(whole.nodes, [*whole.updated, whole.output], frozenset(), {}, {})
 
     @cached_property
+    def recurring(self) -> Program:
+        """One step of the core and nothing kept: a stream whose inputs are rows of a table."""
+        core = self.split.core
+        return arrange(core.nodes, [*core.updated, core.output], frozenset(), {}, {})
+
+    @cached_property
     def backward(self) -> Program:
         """Its gradient, step by step backwards."""
         core, full = self.split.core, self.gradient
@@ -97,5 +103,5 @@ def _read_back(full: Gradient, core: Graph) -> tuple[frozenset[int], frozenset[i
             pending.extend(node.args)
         else:
             kept.add(index)
-    operands = {m.operand for m in full.matrices if full.nodes[m.operand].args} - there
+    operands = {index for index in full.operands if full.nodes[index].args} - there
     return frozenset(kept | operands), frozenset(again - operands)

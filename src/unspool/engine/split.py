@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from unspool.engine.gradient import Builder, lower
+from unspool.engine.gradient import RULES, Builder, lower
 from unspool.engine.graph import Graph, Node, depends_on_state, simplify
+from unspool.engine.nodes import COMPARISONS
 from unspool.engine.sums import state_free_first
 
 
@@ -42,7 +43,28 @@ def split(graph: Graph) -> Split:
     for index, node in enumerate(whole.nodes):
         dynamic[index] = dynamic[index] or any(dynamic[arg] for arg in node.args)
     timed = _reached(whole.nodes, "input")
+    cut = _cut(whole, dynamic, timed)
+    followed = _elementwise_of_sums(whole)
+    inside = [dynamic[i] or (timed[i] and i in followed) for i in range(len(dynamic))]
+    swept = _cut(whole, inside, timed)
+    pays = len(swept.streams) <= len(cut.streams)
+    return swept if pays and all(_is_sum(whole.nodes, i) for i in swept.streams) else cut
+
+
+def _cut(whole: Graph, dynamic: list[bool], timed: list[bool]) -> Split:
+    """The cut along the edge of what is ``dynamic``; the rest is hoisted where ``timed``."""
     wanted = {*whole.updated, whole.output, *(index for _, index in whole.gates)}
+    read = {
+        arg
+        for node, inside in zip(whole.nodes, dynamic, strict=True)
+        if inside
+        for arg in node.args
+    }
+    # Memory holds numbers, no choices: what chooses inside is compared inside.
+    dynamic = [
+        inside or (index in read and node.op in COMPARISONS)
+        for index, (node, inside) in enumerate(zip(whole.nodes, dynamic, strict=True))
+    ]
     for index, node in enumerate(whole.nodes):
         if dynamic[index]:
             wanted.update(arg for arg in node.args if not dynamic[arg])
@@ -79,6 +101,35 @@ def split(graph: Graph) -> Split:
         tuple((name, moved[index]) for name, index in whole.gates),
     )
     return Split(whole, core, tuple(streams), tuple(prepared))
+
+
+def _elementwise_of_sums(whole: Graph) -> set[int]:
+    """What follows elementwise from sums W x + b, so that the sweep of the step may compute it.
+
+    Hoisted, each operation would be a pass over all steps of its own, forwards and backwards. It
+    stays hoisted where several sums become one stream: more of them would have to be kept.
+    """
+    nodes, inside = whole.nodes, _reached(whole.nodes, "state")
+    ends = {*whole.updated, whole.output}
+    followed: set[int] = set()
+    for index, node in enumerate(nodes):
+        known = [
+            arg in followed or _is_sum(nodes, arg) or _is_fixed(nodes[arg]) for arg in node.args
+        ]
+        if node.op in RULES and node.shape == ("H",) and all(known) and not inside[index]:
+            followed.add(index)
+    return {index for index in followed - ends if not _is_sum(nodes, index)}
+
+
+def _is_sum(nodes: tuple[Node, ...], index: int) -> bool:
+    node = nodes[index]
+    if node.op == "add" and nodes[node.args[1]].op == "parameter":
+        node = nodes[node.args[0]]
+    return node.op == "matmul" and node.shape == ("H",) and nodes[node.args[1]].op == "input"
+
+
+def _is_fixed(node: Node) -> bool:
+    return node.op == "constant" or (node.op == "parameter" and node.shape == ("H",))
 
 
 def _dense(graph: Graph) -> Graph:

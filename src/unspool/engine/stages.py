@@ -172,6 +172,8 @@ class _Levels:
         if node.op in PRODUCTS:
             operands = node.args[1::2]
             return max(self.at[o] + 1 if self.computed(o) else 0 for o in operands)
+        if node.op == "outer":
+            return max(self.at[side] + 1 if self.computed(side) else 0 for side in node.args)
         return max((self.ready(arg) for arg in node.args), default=0)
 
     def ready(self, index: int) -> int:
@@ -199,7 +201,7 @@ class _Levels:
                 and index not in stored
                 and index in readers
                 and later > self.at[index]
-                and all(self.nodes[r].op not in PRODUCTS for r in readers[index])
+                and all(self.nodes[r].op not in (*PRODUCTS, "outer") for r in readers[index])
                 and all(arg in stored or not self.computed(arg) for arg in node.args)
             ):
                 self.at[index] = later
@@ -215,14 +217,15 @@ class _Levels:
         keys = {
             (number, axis_of(self.nodes[index]))
             for index, number in self.at.items()
-            if axis_of(self.nodes[index]) in ("H", "D")
+            if is_vector(self.nodes[index])
         }
         keys |= {(when[leaf], axis_of(self.nodes[leaf])) for leaf in carries}
         keys |= {(self.stage(node), axis_of(self.nodes[leaf])) for leaf, node in learnt.items()}
         for index, number in self.at.items():
             if self.nodes[index].op in ("row_sum", "row_max"):
                 keys.add((number, axis_of(self.nodes[self.nodes[index].args[0]])))
-        return sorted(keys)
+        # Outer products first: a vector they read may be replaced later in the same sweep.
+        return sorted(keys, key=lambda key: (key[0], "*" not in key[1], key[1]))
 
     def crossing(self) -> set[int]:
         """Vectors that a later sweep or a product reads."""
@@ -230,7 +233,7 @@ class _Levels:
         for index in self.at:
             node = self.nodes[index]
             for position, arg in enumerate(node.args):
-                if not self.computed(arg) or axis_of(self.nodes[arg]) not in ("H", "D"):
+                if not self.computed(arg) or not is_vector(self.nodes[arg]):
                     continue
                 operand = node.op in PRODUCTS and position % 2 == 1
                 if operand or self.at[arg] < self.at[index]:
@@ -281,8 +284,13 @@ class _Levels:
 
 
 def axis_of(node: Node) -> str:
-    """H or D for a vector, "1" for a number a row, "" for a scalar."""
+    """H, D or a product such as D*H for a vector, "1" for a number a row, "" for a scalar."""
     return str(node.shape[0]) if node.shape else ""
+
+
+def is_vector(node: Node) -> bool:
+    """Whether a node has an entry for every unit or feature, or for every pair of them."""
+    return axis_of(node) not in ("", "1")
 
 
 def _with_copies(

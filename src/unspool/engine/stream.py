@@ -15,11 +15,17 @@ from torch import Tensor
 
 from unspool.engine.arguments import check_arguments
 from unspool.engine.call import Arguments, Call, pack
-from unspool.engine.hoist import parameter_nodes, single_parameters
+from unspool.engine.hoist import hoist, parameter_nodes, single_parameters
 from unspool.engine.language import Cell
 from unspool.engine.llvm import HEADER, WORDS
-from unspool.engine.plan import plan_of
+from unspool.engine.plan import Side, plan_of
 from unspool.engine.rows import arrange_rows
+from unspool.engine.shares import Share, by_unit, split, splits
+from unspool.errors import ShapeError
+
+# The longest table that is multiplied beforehand: all rows at once cost about a tenth of what they
+# cost one by one, so for more tokens than this a text would have to be long to earn it back.
+MULTIPLIED_ROWS = 2048
 
 
 class Stream:
@@ -31,10 +37,14 @@ class Stream:
         units: H.
         features: D.
         batch: sequences side by side, B.
+        table: inputs are rows of this, for one sequence; what needs only x is computed now for
+            every row, unless there are more than `MULTIPLIED_ROWS`.
 
     Attributes:
-        x: ``[B D]``, where the next input goes.
+        x: ``[B D]``, where the next input goes; not read where there is a table.
         outputs: two ``[B H]``; `step` returns the one it has just written.
+        rows: of the table, 0 without one.
+        width: numbers in the memory of an output, whole panels.
 
     Raises:
         BackendError: if the equations cannot be compiled on this machine.
@@ -50,6 +60,7 @@ class Stream:
         True
     """
 
+    @torch.no_grad()
     def __init__(
         self,
         cell: Cell,
@@ -57,67 +68,88 @@ class Stream:
         units: int,
         features: int,
         batch: int = 1,
+        table: Float[Tensor, "V D"] | None = None,
     ) -> None:
         dtype = next(iter(parameters.values())).dtype
-        self.plan = plan_of(cell, False, dtype)
-        self.units, self.batch = units, batch
+        plan = plan_of(cell, False, dtype)
+        self.units, self.batch, self.width = units, batch, plan.padded(units)
         self.x = torch.zeros(batch, features, dtype=dtype)
         blank = [torch.zeros(batch, units, dtype=dtype) for _ in cell.states]
-        check_arguments(self.plan.families, parameters, self.x[None], blank, cell.states)
-        matrices, vectors = parameter_nodes(
-            self.plan,
-            self.plan.schedule.split.whole.nodes,
-            single_parameters(self.plan, {k: v.detach() for k, v in parameters.items()}),
-        )
-        rows = arrange_rows(1, batch, None, False)
-        call = Call(self.plan, rows, units, features, 1, matrices=matrices, vectors=vectors)
-        packed = pack(self.plan.step, matrices)
-        width = self.plan.padded(units)
-        self._states = [[self._zeros(width) for _ in cell.states] for _ in range(2)]
+        check_arguments(plan.families, parameters, self.x[None], blank, cell.states)
+        self.rows = 0 if table is None else _check_table(table, self.x)
+        values = single_parameters(plan, {k: v.detach() for k, v in parameters.items()})
+        cut, rows = plan.schedule.split, arrange_rows(1, batch, None, False)
+        self._side: Side = plan.step
+        self._graph = cut.whole
+        given = self.x if table is None else table.clone()
+        self._inputs = {node.name: given for node in cut.whole.nodes if node.op == "input"}
+        if 0 < self.rows <= MULTIPLIED_ROWS:
+            assert table is not None
+            streams, prepared = hoist(plan, parameters, table, units)
+            values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
+            self._side, self._graph = plan.recurring, cut.core
+            self._inputs = _named(streams, len(cut.streams))
+        matrices, vectors = parameter_nodes(plan, self._graph.nodes, values)
+        call = Call(plan, rows, units, features, 1, matrices=matrices, vectors=vectors)
+        self._packed = pack(self._side, matrices)
+        self._states = [[self._zeros(self.width) for _ in cell.states] for _ in range(2)]
         self.outputs: list[Tensor] = []
         self._arguments = [
-            Arguments(self.plan.step, call, self._slots(call, turn), packed) for turn in range(2)
+            Arguments(self._side, call, self._slots(call, turn), self._packed) for turn in range(2)
         ]
+        self._shares = [[Share(each.words, each.address)] for each in self._arguments]
         self._turn = 0
-        self._input = self._input_word()
 
     def _zeros(self, width: int) -> Tensor:
         return torch.zeros(self.batch, width, dtype=self.x.dtype)
 
     def _slots(self, call: Call, turn: int) -> list[tuple[Tensor, bool, Tensor | None]]:
         """Memory of every slot, when states go from buffer ``turn`` to the other."""
-        program, whole = self.plan.step.program, self.plan.schedule.split.whole
+        program, graph = self._side.program, self._graph
         before, after = self._states[turn], self._states[1 - turn]
         memory = {node: self._zeros(call.width(node, program.nodes)) for node in program.stored}
-        for index, value in zip(whole.updated, after, strict=True):
+        for index, value in zip(graph.updated, after, strict=True):
             memory[program.memory[index]] = value
-        self.outputs.append(memory[program.memory[whole.output]][:, : self.units])
+        self.outputs.append(memory[program.memory[graph.output]][:, : self.units])
         slots: list[tuple[Tensor, bool, Tensor | None]] = []
-        for slot in self.plan.step.code.slots:
+        for slot in self._side.code.slots:
             node = program.nodes[slot.node]
             if slot.kind == "store":
                 slots.append((memory[slot.node], False, None))
             elif node.op == "state":
-                start = before[whole.states.index(node.name)]
+                start = before[graph.states.index(node.name)]
                 slots.append((start, True, start))
             elif node.op == "parameter":
                 slots.append((call.vectors[program.original[slot.node]], False, None))
             else:
-                slots.append((self.x, False, None))
+                slots.append((self._inputs[node.name], False, None))
         return slots
 
     def step(self) -> Float[Tensor, "B H"]:
-        """Read ``x`` once; the result is overwritten by the step after the next.
+        """Read ``x``, or the row last looked up, once.
 
         Returns:
-            The layer's output, a view of the stream's own memory.
+            The layer's output, a view of the stream's own memory, overwritten by the step after
+            the next.
         """
         turn = self._turn
         arguments = self._arguments[turn]
         arguments.counter.value = 0
-        self.plan.step.kernel.call(arguments.address)
+        self._side.kernel.call(arguments.address)
         self._turn = 1 - turn
         return self.outputs[turn]
+
+    def look_up(self, row: int) -> None:
+        """Take the next step's input from a row of the table.
+
+        Raises:
+            IndexError: if the table has no such row.
+        """
+        if not 0 <= row < self.rows:
+            raise IndexError(f"row {row} of a table with {self.rows} rows")
+        for share in self._shares[self._turn]:
+            for position, value, offset in self._input_words(share):
+                share.words[position] = value.data_ptr() + row * _row_bytes(value) + offset
 
     def read_from(self, addresses: tuple[int, int]) -> None:
         """Take inputs straight from memory, in turn from one address and the other.
@@ -125,14 +157,10 @@ class Stream:
         Args:
             addresses: of ``[B D]`` numbers of the stream's dtype, contiguous.
         """
-        for arguments, address in zip(self._arguments, addresses, strict=True):
-            if self._input is not None:
-                arguments.words[self._input] = address
-
-    def point_input(self, address: int) -> None:
-        """Take the next input from ``address``: a row of an embedding, say."""
-        if self._input is not None:
-            self._arguments[self._turn].words[self._input] = address
+        for shares, address in zip(self._shares, addresses, strict=True):
+            for share in shares:
+                for position, _, offset in self._input_words(share):
+                    share.words[position] = address + offset
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -145,10 +173,85 @@ class Stream:
             mine.zero_()
             mine[:, : self.units] = value
 
-    def _input_word(self) -> int | None:
-        """Position in the argument array of the input's address."""
-        program = self.plan.step.program
-        for k, slot in enumerate(self.plan.step.code.slots):
-            if slot.kind == "load" and program.nodes[slot.node].op == "input":
-                return HEADER + WORDS * k
-        return None
+    def restart(self, state: tuple[Tensor, ...]) -> None:
+        """The same as setting the state, from where the first of the two turns begins."""
+        self._turn = 0
+        self.state = state
+
+    # For a program that takes the steps of several layers (`unspool.engine.tokens`).
+
+    @property
+    def function(self) -> int:
+        """Address of the compiled step."""
+        return self._side.kernel.address
+
+    @property
+    def weight_bytes(self) -> int:
+        """How much a step has to read of its weights."""
+        return sum(each.numel() * each.element_size() for each in self._packed)
+
+    def share(self, count: int) -> None:
+        """Make argument arrays for several cores, if its equations allow that and it has enough."""
+        panels = min((len(each) for each in self._packed), default=0)
+        if splits(self._side.program) and panels >= count:
+            self._shares = [
+                split(self._side, each, self._packed, count) for each in self._arguments
+            ]
+
+    @property
+    def addresses(self) -> list[tuple[int, int]]:
+        """Addresses of each share's argument arrays, for even and for odd steps."""
+        return [(even.address, odd.address) for even, odd in zip(*self._shares, strict=True)]
+
+    @property
+    def lookups(self) -> list[tuple[int, int, int, int]]:
+        """For each input where its address stands in the two arrays, its table, bytes of a row."""
+        return [
+            (
+                even.address + position * 8,
+                odd.address + position * 8,
+                value.data_ptr() + offset,
+                _row_bytes(value),
+            )
+            for even, odd in zip(*self._shares, strict=True)
+            for position, value, offset in self._input_words(even)
+        ]
+
+    def _input_words(self, share: Share) -> list[tuple[int, Tensor, int]]:
+        """Where the inputs' addresses stand, what they are rows of, and the bytes to a share's."""
+        program, apart = self._side.program, by_unit(self._side.program)
+        return [
+            (
+                HEADER + WORDS * k,
+                self._inputs[program.nodes[slot.node].name],
+                share.offset if slot.node in apart else 0,
+            )
+            for k, slot in enumerate(self._side.code.slots)
+            if slot.kind == "load" and program.nodes[slot.node].op == "input"
+        ]
+
+
+def _check_table(table: Tensor, x: Tensor) -> int:
+    """How many rows it has.
+
+    Raises:
+        ShapeError: if they are no inputs of one sequence.
+    """
+    if len(x) != 1 or table.dtype != x.dtype or table.shape[1:] != x.shape[1:] or not len(table):
+        raise ShapeError(
+            f"Stream: a table of {list(table.shape)} {table.dtype} for {len(x)} sequences; wanted "
+            f"[V, {x.shape[1]}] {x.dtype} for one."
+        )
+    return len(table)
+
+
+def _named(streams: list[Tensor], number: int) -> dict[str, Tensor]:
+    """Inputs of the core by name; several may lie side by side in the rows of one tensor."""
+    parts = streams
+    if len(streams) == 1 < number:
+        parts = list(streams[0].chunk(number, 1))
+    return {f"s{index}": value for index, value in enumerate(parts)}
+
+
+def _row_bytes(value: Tensor) -> int:
+    return value.stride(0) * value.element_size()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 from unspool.cells.find import find_cell
 from unspool.engine.language import Cell
 from unspool.engine.lookup import Lookup
+from unspool.engine.operator import know
 from unspool.engine.scan import Scanned, choose_backend, scan
 from unspool.errors import ConfigError, ShapeError
 from unspool.layers import exchange
@@ -90,6 +91,7 @@ class Recurrent(nn.Module):
                 f"Recurrent: cell is a {type(cell).__name__}; wanted a name, or a function "
                 'decorated with `@cell(state="h")`.'
             )
+        know(self.cell)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bidirectional, self.residual = bidirectional, residual
         self.named_backend = backend
@@ -133,10 +135,10 @@ class Recurrent(nn.Module):
             For each state of the cell ``[B, L·directions, H]``.
         """
         if len(self.initial_state):
-            return State(value.expand(batch, -1, -1) for value in self.initial_state)
+            return State([value.expand(batch, -1, -1) for value in self.initial_state])
         like = next(self.parameters())
         shape = (batch, self.num_layers * self.directions, self.hidden_size)
-        return State(like.new_zeros(shape) for _ in self.cell.states)
+        return State([like.new_zeros(shape) for _ in self.cell.states])
 
     @overload
     def forward(
@@ -175,6 +177,16 @@ class Recurrent(nn.Module):
         Raises:
             ShapeError: for inputs, lengths or a state that do not fit.
         """
+        return self._run(x, lengths, state, trace, self.named_backend)
+
+    def _run(
+        self,
+        x: Tensor | Lookup,
+        lengths: Tensor | None,
+        state: tuple[Tensor, ...] | None,
+        trace: bool,
+        backend: str,
+    ) -> Any:
         self._check(x, lengths, state)
         start = self.start(x.shape[0]) if state is None else state
         y = x.transpose() if isinstance(x, Lookup) else x.transpose(0, 1)  # [T B D]
@@ -183,7 +195,7 @@ class Recurrent(nn.Module):
         for layer in range(self.num_layers):
             below = self.dropout(y) if layer else y
             scanned = [
-                self._direction(layer, direction, below, start, lengths, trace)
+                self._direction(layer, direction, below, start, lengths, trace, backend)
                 for direction in range(self.directions)
             ]
             y = scanned[0].outputs
@@ -196,7 +208,7 @@ class Recurrent(nn.Module):
                 kept[_name(layer, direction)] = {
                     name: value.transpose(0, 1) for name, value in result.trace.items()
                 }
-        final = State(torch.stack(values, 1) for values in zip(*finals, strict=True))
+        final = State([torch.stack(values, 1) for values in zip(*finals, strict=True)])
         outputs = y.transpose(0, 1)
         return (outputs, final, kept) if trace else (outputs, final)
 
@@ -208,6 +220,7 @@ class Recurrent(nn.Module):
         start: tuple[Tensor, ...],
         lengths: Tensor | None,
         trace: bool,
+        backend: str,
     ) -> Scanned:
         index = layer * self.directions + direction
         mask = None
@@ -222,13 +235,16 @@ class Recurrent(nn.Module):
             reverse=direction == 1,
             mask=mask,
             trace=trace,
-            backend=self.named_backend,
+            backend=backend,
         )
 
     def step(
         self, x: Float[Tensor, "B D"], state: tuple[Tensor, ...] | None = None
     ) -> tuple[Float[Tensor, "B H"], State]:
         """Read one more input of every sequence.
+
+        Packing weights costs more than a step: without gradients and left to choose, the readable
+        loop reads them where they lie. Who streams long packs once (`unspool.engine.stream`).
 
         Args:
             x: the inputs of one time step.
@@ -245,8 +261,19 @@ class Recurrent(nn.Module):
                 "Recurrent.step: the layer is bidirectional, and its reverse direction starts at "
                 "the end of the sequence; use a layer of one direction to stream."
             )
-        outputs, state = self(x[:, None], state=state)
+        backend = self.named_backend
+        if backend == "auto" and not torch.is_grad_enabled() and self._fits(x, state):
+            backend = "reference"
+        outputs, state = self._run(x[:, None], None, state, False, backend)
         return outputs[:, 0], state
+
+    def _fits(self, x: Tensor, state: tuple[Tensor, ...] | None) -> bool:
+        """Whether fused code would be chosen and would refuse none of these."""
+        like = next(self.parameters())
+        return self.backend == "llvm" and all(
+            value.dtype == like.dtype and value.device == like.device
+            for value in (x, *(state or ()))
+        )
 
     @classmethod
     def from_torch(cls, module: nn.Module) -> Recurrent:
@@ -372,7 +399,7 @@ class Recurrent(nn.Module):
                 f"Recurrent.forward: inputs are {list(x.shape)}; "
                 f"wanted [B, T ≥ 1, {self.input_size}]."
             )
-        if lengths is not None:
+        if lengths is not None and not torch.compiler.is_compiling():  # there the operator does
             check_lengths(lengths, x.shape[0], x.shape[1], "Recurrent.forward")
         if state is None:
             return

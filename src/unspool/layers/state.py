@@ -35,5 +35,8 @@ class State(tuple[Tensor, ...]):
 
 
 pytree.register_pytree_node(
-    State, lambda state: (list(state), None), lambda values, _: State(values)
+    State,
+    lambda state: (list(state), None),
+    lambda values, _: State(values),
+    serialized_type_name="unspool.layers.state.State",  # so that an exported model can be saved
 )

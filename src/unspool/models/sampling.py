@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unspool.errors import ConfigError
+from unspool.errors import ConfigError, DataError
 from unspool.layers.state import State
 from unspool.models.language_model import LanguageModel
 from unspool.models.streaming import TokenStream, streams
@@ -59,7 +59,7 @@ class NextToken(Protocol):
 def probabilities(
     logits: Float[Tensor, "*batch V"], settings: SamplingSettings
 ) -> Float[Tensor, "*batch V"]:
-    """The distribution a token is drawn from.
+    """The distribution a token is drawn from; the compiled draw is tested against it.
 
     Args:
         logits: scores.
@@ -75,14 +75,20 @@ def probabilities(
         >>> probabilities(torch.tensor([0.0, 1.0, 2.0]), SamplingSettings(top_k=1))
         tensor([0., 0., 1.])
     """
+    return _chances(logits, settings).to(logits.dtype)
+
+
+def _chances(logits: Tensor, settings: SamplingSettings) -> Float[Tensor, "*batch V"]:
+    """The same in float64."""
     if settings.temperature == 0.0:
         best = logits.argmax(-1, keepdim=True)
-        return torch.zeros_like(logits).scatter(-1, best, 1.0)
+        return torch.zeros_like(logits, dtype=torch.float64).scatter(-1, best, 1.0)
     # The largest score is taken off first: divided by a tiny temperature it would be infinite.
     scores = logits.double() - logits.max(-1, keepdim=True).values.double()
-    weights = torch.softmax(scores / settings.temperature, -1)
+    weights = torch.exp(scores / settings.temperature)
+    total = weights.sum(-1, keepdim=True)
     if not settings.top_k and settings.top_p == 1.0:
-        return weights.to(logits.dtype)
+        return weights / total
     # By score, not by weight: a huge temperature makes all weights the same.
     order = logits.sort(dim=-1, descending=True, stable=True).indices
     ordered = weights.gather(-1, order)
@@ -91,10 +97,49 @@ def probabilities(
     if settings.top_k:
         allowed &= rank < settings.top_k
     if settings.top_p < 1.0:
-        allowed &= (ordered.cumsum(-1) - ordered) < settings.top_p
+        before = torch.nn.functional.pad(ordered.cumsum(-1), (1, -1))
+        allowed &= before / total < settings.top_p
     ordered = ordered.masked_fill(~allowed, 0.0)
     kept = torch.zeros_like(weights).scatter(-1, order, ordered)
-    return (kept / kept.sum(-1, keepdim=True)).to(logits.dtype)
+    return kept / kept.sum(-1, keepdim=True)
+
+
+def draw(chances: Float[Tensor, " V"], uniform: float) -> int:
+    """The token whose share of [0, 1) a number falls into, the shares laid out token after token.
+
+    Args:
+        chances: ≥ 0, of any sum > 0.
+        uniform: in [0, 1).
+
+    Raises:
+        DataError: if the chances are not finite.
+
+    Source:
+        Devroye (1986), Non-uniform random variate generation, section III.2.1: inversion.
+
+    Example:
+        >>> chances = torch.tensor([0.5, 0.0, 0.25, 0.25])
+        >>> [draw(chances, uniform) for uniform in (0.0, 0.49, 0.5, 0.75, 0.99)]
+        [0, 0, 2, 3, 3]
+    """
+    sums = chances.double().cumsum(0)
+    if not sums[-1].isfinite():
+        raise DataError(NOTHING_TO_DRAW)
+    found = int(torch.searchsorted(sums, uniform * sums[-1], right=True))
+    # Sums are rounded: where none is larger, the last token that may be drawn is it.
+    return min(found, int(chances.nonzero()[-1]))
+
+
+def uniforms(generator: torch.Generator, block: int = 256) -> Iterator[float]:
+    """Numbers in [0, 1), float64, without end.
+
+    Args:
+        generator: on the CPU. It is asked for a block at a time and so stands ahead of what has
+            been taken.
+        block: how many; the numbers do not depend on it.
+    """
+    while True:
+        yield from torch.rand(block, generator=generator, dtype=torch.float64).tolist()
 
 
 def continuation(
@@ -105,36 +150,68 @@ def continuation(
 ) -> Iterator[int]:
     """Tokens that follow a prompt, without end, each fed back as the next input.
 
+    One uniform number a token decides, by `draw`: whatever computes the scores, the same seed gives
+    the same tokens, unless a number falls within rounding of the border between two of them.
+
     Args:
         model: in evaluation mode.
         prompt: at least one token.
         settings: how each is drawn.
-        generator: what is drawn, on the CPU; the same seed gives the same tokens.
+        generator: what is drawn, on the CPU; the same seed gives the same tokens. It is asked
+            ahead, a block at a time (`uniforms`).
 
     Yields:
         Token ids.
+
+    Raises:
+        DataError: if the model's scores are not finite.
     """
-    read = _reader(model)
-    for token in prompt:
-        scores = read(token)
-    while True:
-        weights = probabilities(scores, settings)
-        token = int(torch.multinomial(weights, 1, generator=generator))
+    step = _compiled(model, settings) if isinstance(model, LanguageModel) else None
+    following = step or _readable(model, settings)
+    *before, token = prompt
+    for earlier in before:
+        following(earlier, None)
+    for uniform in uniforms(generator):
+        token = following(token, uniform)
+        if token < 0:
+            raise DataError(NOTHING_TO_DRAW)
         yield token
-        scores = read(token)
 
 
-def _reader(model: NextToken) -> Callable[[int], Float[Tensor, " V"]]:
-    """What reads a token and scores the next: a stream where there can be one."""
-    if isinstance(model, LanguageModel) and streams(model):
-        stream = TokenStream(model)
-        return lambda token: torch.from_numpy(stream.read(token))
+# Reads a token; with a uniform number it also draws the next.
+Following = Callable[[int, float | None], int]
+
+
+def _compiled(model: LanguageModel, settings: SamplingSettings) -> Following | None:
+    """One native call a token, where there can be one."""
+    if not streams(model):
+        return None
+    stream = TokenStream(model)
+    step = stream.step
+    step.set_sampling(settings.temperature, settings.top_k, settings.top_p)
+    read, following = step.read, step.draw
+    return lambda token, uniform: read(token) if uniform is None else following(token, uniform)
+
+
+def _readable(model: NextToken, settings: SamplingSettings) -> Following:
+    """The same by the definitions above, for any model on any device."""
     state: State | None = None
 
     @torch.no_grad()
-    def read(token: int) -> Tensor:
+    def following(token: int, uniform: float | None) -> int:
         nonlocal state
         logits, state = model(torch.tensor([[token]], device=model.device), state)
-        return logits[0, -1].cpu()
+        if uniform is None:
+            return token
+        scores = logits[0, -1].cpu()
+        if scores.isnan().any():
+            raise DataError(NOTHING_TO_DRAW)
+        return draw(_chances(scores, settings), uniform)
 
-    return read
+    return following
+
+
+NOTHING_TO_DRAW = (
+    "model: its scores of the next token are not finite, so none can be drawn; its weights are "
+    "damaged or its training has diverged."
+)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from unspool.engine.scan import choose_backend
-from unspool.engine.stream import Stream
 from unspool.errors import ConfigError
 from unspool.models.language_model import LanguageModel
 
 
 class TokenStream:
-    """Reads tokens and scores the next, for one sequence, without gradients.
+    """Reads tokens, scores and draws the next, for one sequence, without gradients.
 
     Weights are packed when it is made; later changes of the model are not seen.
 
     Args:
         model: on the CPU.
 
+    Attributes:
+        step: what runs, and how it draws (`unspool.engine.tokens.TokenStep.set_sampling`).
+
     Raises:
         BackendError: if there is no fused code for its cell on this machine.
+        ConfigError: if the model is bidirectional.
 
     Example:
         >>> from unspool.cells import CELLS
@@ -37,31 +39,30 @@ class TokenStream:
         if encoder.bidirectional:
             raise ConfigError("TokenStream: a bidirectional model cannot read token by token.")
         choose_backend(encoder.cell, model.head.bias.detach(), "llvm")
-        self._table = model.embedding.weight.detach().clone()
-        self._row_bytes = self._table.stride(0) * self._table.element_size()
-        self._weight = model.head.weight.detach().numpy().copy()
-        self._bias = model.head.bias.detach().numpy().copy()
-        self._residual = encoder.residual
-        self._layers: list[Stream] = []
-        for weights in encoder.weights.values():
-            below = self._layers[-1].outputs if self._layers else None
-            features = self._table.shape[1] if below is None else encoder.hidden_size
-            layer = Stream(encoder.cell, dict(weights.items()), encoder.hidden_size, features)
-            if below is not None and not self._residual:
-                layer.read_from((below[0].data_ptr(), below[1].data_ptr()))
-            self._layers.append(layer)
-        self._start = [
-            tuple(start[:, index] for start in encoder.start(1))
-            for index in range(len(self._layers))
+        # Needs llvmlite, which the line above has found.
+        from unspool.engine.stream import Stream
+        from unspool.engine.tokens import TokenStep
+
+        units, table = encoder.hidden_size, model.embedding.weight.detach()
+        layers = [
+            Stream(
+                encoder.cell,
+                dict(weights.items()),
+                units,
+                units if layer else table.shape[1],
+                table=None if layer else table,
+            )
+            for layer, weights in enumerate(encoder.weights.values())
         ]
+        self.step = TokenStep(layers, model.head.weight, model.head.bias, encoder.residual)
+        start = [value.detach() for value in encoder.start(1)]
+        self._start = [tuple(value[:, k] for value in start) for k in range(len(layers))]
         self.reset()
 
     def reset(self) -> None:
         """Start a new sequence."""
-        for layer, start in zip(self._layers, self._start, strict=True):
-            layer.state = start
+        self.step.restart(self._start)
 
-    @torch.inference_mode()
     def read(self, token: int) -> np.ndarray:
         """Read one token.
 
@@ -70,16 +71,12 @@ class TokenStream:
 
         Returns:
             Logits of the next token, ``[V]``, fresh memory.
+
+        Raises:
+            IndexError: if there is no such token.
         """
-        self._layers[0].point_input(self._table.data_ptr() + token * self._row_bytes)
-        h = self._layers[0].step()
-        for layer in self._layers[1:]:
-            if self._residual:
-                layer.x.copy_(h)
-                h = layer.step() + h
-            else:
-                h = layer.step()
-        return self._weight @ h.numpy()[0] + self._bias
+        self.step.score(token)
+        return self.step.scores.numpy().copy()
 
 
 def streams(model: LanguageModel) -> bool:

@@ -5,45 +5,71 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unspool.models.settings import RecurrentSettings
+from unspool.tasks.table import TASKS
 
 
-def model_card(report: Mapping[str, Any], settings: RecurrentSettings, source: str) -> str:
+def model_card(report: Mapping[str, Any], source: str) -> str:
     """Markdown with the YAML header of a Hugging Face hub repository.
 
     Args:
         report: as `unspool.jobs.train` gives it.
-        settings: of the model.
-        source: name of the text it was trained on.
+        source: name of the data it was trained on.
     """
-    unit = report["unit"]
-    rows = "\n".join(
-        f"| {baseline['name']} | {baseline['loss']:.3f} |" for baseline in report["baselines"]
-    )
+    key, heading, part, use = _of_text(report) if "score" not in report else _of_examples(report)
+    methods = [{"name": "this model", **report}, *report["baselines"]]
+    rows = "\n".join(f"| {method['name']} | {method[key]:.3f} |" for method in methods)
+    task = TASKS[report["task"]]
     return f"""---
 library_name: unspool
-pipeline_tag: text-generation
-tags: [unspool, {report["model"]}, language-model]
+pipeline_tag: {PIPELINES.get(task.name, "other")}
+tags: [unspool, {report["model"]}, {task.name}]
 ---
 # {report["model"]} on {source}
 
-A language model of {unit}s: {settings.layers} layer(s) of {settings.hidden} units,
-{report["parameters"]:,} parameters, trained for {report["steps"]} steps; these are the weights of
-step {report["best_step"]}, the best on the validation part.
+A model that gives {task.gives} ({task.mapping}): {report["parameters"]:,} parameters, trained for
+{report["steps"]} steps; these are the weights of step {report["best_step"]}, the best on the
+validation part.
 
-| on the validation part | nats/{unit} |
+| {part} | {heading} |
 |---|---|
-| this model | {report["loss"]:.3f} |
 {rows}
 
-{report["verdict"]} The validation part also chose the step, so the figure is slightly kind.
+{report["verdict"]}{use}
+
+Plain tensors and JSON: nothing is executed when it is loaded.
+"""
+
+
+def _of_text(report: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    use = """ The validation part also chose the step, so the figure is slightly kind.
 
 ```python
 import unspool
 
 model = unspool.load("path/to/this/folder")
 print(model.generate(length=200, seed=1))
-```
+```"""
+    return "loss", f"nats/{report['unit']}", "on the validation part", use
 
-Plain tensors and JSON: nothing is executed when it is loaded.
-"""
+
+def _of_examples(report: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    low, high = report["interval"]
+    use = f""" The 95% interval of this model is {low:.3f} to {high:.3f}; the test part was
+looked at once.
+
+```python
+import unspool
+
+model = unspool.load("path/to/this/folder")
+print(model.predict(["an input"]))
+```"""
+    return "score", report["measure"], "on the test part", use
+
+
+# Tags of the hub, where it has one.
+PIPELINES = {
+    "write": "text-generation",
+    "classify": "text-classification",
+    "rate": "text-classification",
+    "tag": "token-classification",
+}

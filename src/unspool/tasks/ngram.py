@@ -70,7 +70,7 @@ class NGram:
             ConfigError: if ``order`` or ``vocabulary_size`` is below 1.
             DataError: if there are fewer than ``order`` tokens, or one is outside the vocabulary.
         """
-        tokens = _checked(ids, vocabulary_size)
+        tokens = checked(ids, vocabulary_size)
         if order is None:
             order = choose_order(tokens, vocabulary_size)
         if order < 1:
@@ -98,7 +98,7 @@ class NGram:
         Raises:
             DataError: as `fit`.
         """
-        tokens = _checked(ids, self.vocabulary_size)
+        tokens = checked(ids, self.vocabulary_size)
         chances = np.full(len(tokens), 1.0 / self.vocabulary_size)
         contexts = np.zeros(len(tokens), dtype=np.int64)
         for order, level in enumerate(self._levels, start=1):
@@ -130,7 +130,7 @@ class NGram:
             DataError: if a token is outside the vocabulary.
         """
         V = self.vocabulary_size
-        tokens = _checked(context, V, least=0)
+        tokens = checked(context, V, least=0)
         chances = np.full(V, 1.0 / V)
         for order, level in enumerate(self._levels, start=1):
             if order - 1 > len(tokens):
@@ -170,7 +170,7 @@ def choose_order(
         >>> choose_order([0, 0, 1, 1] * 50, vocabulary_size=2, most=4)
         3
     """
-    tokens = _checked(ids, vocabulary_size)
+    tokens = checked(ids, vocabulary_size)
     border = len(tokens) - int(HELD_OUT * len(tokens))
     train, held_out = tokens[:border], tokens[border:]
     if len(held_out) < 2:
@@ -246,13 +246,13 @@ class _Level:
 
 def _count(tokens: np.ndarray, V: int, order: int) -> Iterator[_Counts]:
     """The n-grams of orders 1, 2, … up to ``order``, or as long as the text has any."""
-    keys, numbers, _ = _numbered(tokens)
+    keys, numbers, _ = numbered(tokens)
     num_contexts = 1
     seen = np.bincount(numbers, minlength=len(keys))
     for length in range(2, order + 1):
         if len(tokens) < length:
             break
-        higher_keys, higher_numbers, places = _numbered(numbers[:-1] * V + tokens[length - 1 :])
+        higher_keys, higher_numbers, places = numbered(numbers[:-1] * V + tokens[length - 1 :])
         # Each different n-gram one longer is one more different token before its ending.
         before = np.bincount(numbers[places + 1], minlength=len(keys))
         yield _Counts(keys=keys, num_contexts=num_contexts, seen=seen, before=before)
@@ -262,7 +262,7 @@ def _count(tokens: np.ndarray, V: int, order: int) -> Iterator[_Counts]:
     yield _Counts(keys=keys, num_contexts=num_contexts, seen=seen, before=None)
 
 
-def _numbered(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def numbered(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sorted different keys; the number of every entry; a place where each key stands."""
     order = np.argsort(keys)
     ordered = keys[order]
@@ -276,7 +276,7 @@ def _smoothed(counts: _Counts, chosen: np.ndarray, V: int) -> _Level:
     """Turn one order's counts into shares and back-off weights."""
     contexts = counts.keys // V
     size = counts.num_contexts
-    discount = np.concatenate([[0.0], _discounts(chosen)])[np.minimum(chosen, 3)]
+    discount = np.concatenate([[0.0], discounts(chosen)])[np.minimum(chosen, 3)]
     total = np.bincount(contexts, weights=chosen, minlength=size)
     freed = np.bincount(contexts, weights=discount, minlength=size)
     continued = total > 0
@@ -286,7 +286,7 @@ def _smoothed(counts: _Counts, chosen: np.ndarray, V: int) -> _Level:
     return _Level(keys=counts.keys, own=share, backoff=backoff)
 
 
-def _discounts(chosen: np.ndarray) -> tuple[float, float, float]:
+def discounts(chosen: np.ndarray) -> tuple[float, float, float]:
     """D1, D2, D3+ from how many n-grams were counted once, twice, three and four times."""
     n1, n2, n3, n4 = (int((chosen == times).sum()) for times in (1, 2, 3, 4))
     if not (n1 and n2 and n3 and n4):
@@ -297,7 +297,7 @@ def _discounts(chosen: np.ndarray) -> tuple[float, float, float]:
     return estimated if min(estimated) > 0 else PLAIN_DISCOUNTS
 
 
-def _checked(ids: Sequence[int] | np.ndarray, vocabulary_size: int, least: int = 1) -> np.ndarray:
+def checked(ids: Sequence[int] | np.ndarray, vocabulary_size: int, least: int = 1) -> np.ndarray:
     """``ids`` as an int64 array, or an error naming what does not fit."""
     if vocabulary_size < 1:
         raise ConfigError(f"n-gram model: vocabulary size is {vocabulary_size}; wanted 1 or more.")

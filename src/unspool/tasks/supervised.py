@@ -275,7 +275,7 @@ def measuring(job: SupervisedJob, file: str | Path, settings: Any, task: str) ->
     Raises:
         DataError: if the file cannot be read, or has other inputs or targets.
     """
-    examples = read([file], settings.data, task).examples
+    examples = read([file], settings.data, task, whole=True).examples
     test = encoded_part(examples, job.encoder, job.rules)
     return replace(job, test=test, measured_on=str(file), _rows={})
 
