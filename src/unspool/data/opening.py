@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from unspool.data.contents import Running, text_content
+from unspool.data.reading import Reading, read
 from unspool.data.samples import sample_text
 from unspool.data.settings import DataSettings
 from unspool.data.source import Source
@@ -45,19 +48,33 @@ def open_source(
 
 
 def recognise_source(source: Source, settings: DataSettings) -> str:
-    """The task that the content asks for, a key of `unspool.tasks.table.TASKS`."""
-    return "write"
+    """The task that the content asks for, a key of `unspool.tasks.table.TASKS`.
+
+    Raises:
+        DataError: if something cannot be read, or holds nothing that can be learnt.
+    """
+    content = _content(source, settings)
+    return "write" if isinstance(content, Running) else read(content, settings).job
 
 
-def read_source(source: Source, settings: DataSettings, task: str) -> Texts:
+def read_source(source: Source, settings: DataSettings, task: str, seed: int) -> Texts | Reading:
     """The data, parsed as the task wants it.
 
     Raises:
-        DataError: if something cannot be read.
+        DataError: if something cannot be read, or does not fit the task.
     """
+    if task != "write":
+        return read(_content(source, settings), settings, task, seed)
     if source.sample is not None:
         text = sample_text(source.sample)
     else:
         text = "\n".join(read_text(path, settings.encoding) for path in source.paths)
     validation = [read_text(path, settings.encoding) for path in source.validation]
     return Texts(text, "\n".join(validation) if validation else None)
+
+
+def _content(source: Source, settings: DataSettings) -> Any:
+    """What `read` takes: the paths, or an embedded sample as if it stood in a file."""
+    if source.sample is None:
+        return list(source.paths)
+    return text_content(sample_text(source.sample), source.name, settings)

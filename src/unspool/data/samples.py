@@ -1,4 +1,4 @@
-"""Text to try things on that is there without a download."""
+"""Data to try things on that is there without a download."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable
 
+from unspool.data import written
 from unspool.errors import choose
 
 
@@ -20,7 +21,7 @@ def sample_text(name: str) -> str:
         >>> "sequence" in sample_text("english")
         True
     """
-    return choose(name, SAMPLES, "sample")()
+    return choose(name, SAMPLES, "sample")[1]()
 
 
 def english() -> str:
@@ -63,7 +64,13 @@ def _is_prose(paragraph: str) -> bool:
 
 
 PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})
-SAMPLES: dict[str, Callable[[], str]] = {"english": english}
+# Name to the task it shows and what makes its text.
+SAMPLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "english": ("write", english),
+    "sentiment": ("classify", written.sentiment),
+    "stars": ("rate", written.stars),
+    "tag": ("tag", written.tagged),
+}
 
 OWN_ENGLISH = """\
 A sequence is a row of things in which the order matters. A melody is one, and so are a sentence,
