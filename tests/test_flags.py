@@ -63,6 +63,8 @@ def other_value(key):
         "data.encoding": "latin-1",
         "data.delimiter": ";",
         "data.folds": 5,
+        "sound.bands": 50,
+        "sound.hop": 0.02,
         "train.truncation_mean": 900,
         "train.accumulate": 2,
     }
@@ -125,7 +127,8 @@ def test_underscores_do_as_well_as_hyphens(call, library):
 
 
 def test_every_flag_says_what_it_is(call):
-    settings = [type(getattr(Settings(), section)) for section in ("data", "train")]
+    sections = ("data", "train", "sound", "image")
+    settings = [type(getattr(Settings(), section)) for section in sections]
     for each in (*settings, RecurrentSettings, *MODEL_SETTINGS.values()):
         said = descriptions(each)
         assert set(said) == {field.name for field in dataclasses.fields(each)}

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from unspool.config_file import parse_toml, read_toml, write_toml
+from unspool.data.image_settings import ImageSettings
 from unspool.data.settings import DataSettings
+from unspool.data.sound_settings import SoundSettings
 from unspool.errors import ConfigError, nearest, unknown
 from unspool.models.settings import ModelSettings, RecurrentSettings, settings_class
 from unspool.tasks.table import TASKS as TASK_TABLE
@@ -36,6 +38,8 @@ class Settings:
         data: the ``[data]`` table.
         model: the ``[model]`` table.
         train: the ``[train]`` table.
+        sound: the ``[sound]`` table.
+        image: the ``[image]`` table.
 
     Example:
         >>> resolve(None, {"size": "tiny", "model.hidden": 100}).model.hidden
@@ -50,6 +54,8 @@ class Settings:
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=RecurrentSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    sound: SoundSettings = field(default_factory=SoundSettings)
+    image: ImageSettings = field(default_factory=ImageSettings)
 
     def __post_init__(self) -> None:
         problems = []

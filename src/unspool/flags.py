@@ -17,7 +17,9 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from unspool.config import DEVICES, SIZES, TASKS, Settings, Wish
+from unspool.data.image_settings import ImageSettings
 from unspool.data.settings import HEADERS, TOKENS, TOO_LONG, DataSettings
+from unspool.data.sound_settings import NORMALISATIONS, SoundSettings
 from unspool.errors import ConfigError
 from unspool.models.settings import CHARACTERS, POOLINGS, ModelSettings, RecurrentSettings
 from unspool.tasks.table import TASKS as TASK_TABLE
@@ -114,6 +116,7 @@ CHOICES = {
     "data.too_long": TOO_LONG,
     "model.pooling": (*POOLINGS, "flatten"),
     "model.characters": CHARACTERS,
+    "sound.normalise": NORMALISATIONS,
     "train.truncation": TRUNCATIONS,
     "train.optimiser": OPTIMISERS,
     "train.schedule": SCHEDULES,
@@ -122,6 +125,8 @@ CHOICES = {
 DataFlags = section_flags("data", DataSettings)
 ModelFlags = section_flags("model", *typing.get_args(ModelSettings))
 TrainFlags = section_flags("train", TrainSettings)
+SoundFlags = section_flags("sound", SoundSettings)
+ImageFlags = section_flags("image", ImageSettings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,6 +145,8 @@ class SettingsFlags:
         model_fields: the model.
         train_fields: the training.
         data_fields: the data.
+        sound_fields: sounds.
+        image_fields: images.
     """
 
     # The string is declared before the dataclass that shares its name: then both are read.
@@ -161,6 +168,13 @@ class SettingsFlags:
         DataFlags | None, Parameter(name="--data", group=Group("Data", sort_key=3))
     ] = None
 
+    sound_fields: Annotated[
+        SoundFlags | None, Parameter(name="--sound", group=Group("Sounds", sort_key=4))
+    ] = None
+    image_fields: Annotated[
+        ImageFlags | None, Parameter(name="--image", group=Group("Images", sort_key=5))
+    ] = None
+
     def wish(self) -> Wish:
         """What was asked for, of the file and the flags.
 
@@ -176,7 +190,7 @@ class SettingsFlags:
             ConfigError: if a short form and its field were both given and differ.
         """
         changes = {}
-        for prefix in ("model", "train", "data"):
+        for prefix in ("model", "train", "data", "sound", "image"):
             given = getattr(self, f"{prefix}_fields")
             if given is not None:
                 changes |= {

@@ -22,9 +22,11 @@ from unspool.devices import choose_device
 from unspool.engine.language import Cell
 from unspool.errors import CheckpointError, ConfigError, RunError
 from unspool.layers.dropout import derived_seed
+from unspool.layers.parity import check_device
 from unspool.models.settings import RecurrentSettings
 from unspool.predictor import load, model_config
 from unspool.record import Record, backend_of, difference, made_with
+from unspool.tasks.adaptive import adaptive_evaluation
 from unspool.tasks.card import model_card
 from unspool.tasks.job import Job
 from unspool.tasks.table import TASKS
@@ -84,7 +86,7 @@ def train(
     origin = open_source(sources, sample, asked.data)
     settings = replace(_recognised(origin, wish), threads=threads)
     cell = _cell_of(settings)
-    data = read_source(origin, settings.data, settings.task)
+    data = read_source(origin, settings.data, settings.task, settings.seed)
     with requests() as request:
         job = TASKS[settings.task].load().prepare(data, settings)
         settings = _with_epochs(job, settings)
@@ -136,7 +138,7 @@ def resume(
         settings = record.settings
         _use_threads(threads or settings.threads)
         record.source.check()
-        data = read_source(record.source, settings.data, settings.task)
+        data = read_source(record.source, settings.data, settings.task, settings.seed)
         job = _prepared_again(folder, record, data)
         model = _model(record.shape, settings, record.cell)
         if warning := difference(record.made_with, made_with(model)):
@@ -149,13 +151,18 @@ def resume(
 
 
 def evaluate(
-    run: str | Path, file: str | Path | None = None, *, observers: Sequence[Observer] = ()
+    run: str | Path,
+    file: str | Path | None = None,
+    *,
+    adaptive: bool = False,
+    observers: Sequence[Observer] = (),
 ) -> dict[str, Any]:
     """Measure a run on its validation or test part, or on another file.
 
     Args:
         run: the run folder.
         file: a file of the same kind; None reads the run's own data again.
+        adaptive: also predict a text while learning from it.
         observers: called with every event.
 
     Returns:
@@ -167,18 +174,38 @@ def evaluate(
             of the run, on which the baselines count, has changed.
     """
     record = Record.read(Run.open(run))
+    if adaptive and record.settings.task != "write":
+        raise ConfigError(
+            f"--adaptive: {run} is a run of '{record.settings.task}'; wanted one that writes."
+        )
     predictor = load(run)
     _told(observers, "status", text="reading the data")
     record.source.check()
-    data = read_source(record.source, record.settings.data, record.settings.task)
-    task = TASKS[record.settings.task].load()
+    settings = record.settings
+    data = read_source(record.source, settings.data, settings.task, settings.seed)
+    task = TASKS[settings.task].load()
     job = _prepared_again(Run.open(run), record, data)
     name = job.measured_on
     if file is not None:
-        job, name = task.measuring(job, file, record.settings), str(file)
+        job, name = task.measuring(job, file, settings), str(file)
     measured = job.judge(predictor.model)
+    if adaptive:
+        measured["adaptive"] = _adapted(predictor.model, job, observers)
     _told(observers, "status", text="trying the simple methods")
     return {"run": str(run), "file": name, **measured, "baselines": list(job.baselines())}
+
+
+def _adapted(model: Any, job: Any, observers: Sequence[Observer]) -> dict[str, Any]:
+    """How well a text is predicted by a model that learns from it as it reads on."""
+    text = "reading the text while learning from it"
+    _told(observers, "status", text=text)
+    corpus = job.corpus
+    return adaptive_evaluation(
+        model,
+        corpus.train,
+        corpus.validation,
+        tell=lambda said: _told(observers, "status", text=said),
+    ).report()
 
 
 def demo(
@@ -243,7 +270,7 @@ class _Training:
         report = self._report()
         record = self.record
         config = model_config(record, report)
-        card = model_card(report, record.settings.model, Path(record.source.name).name)
+        card = model_card(report, Path(record.source.name).name)
         weights = self.loop.work.model.state_dict()
         save_model(self.run.folder, weights, config, record.files, card)
         self.loop.tell("end", **report, seconds=time.perf_counter() - start)
@@ -362,7 +389,9 @@ def _name(record: Record) -> str:
 def _model(shape: Mapping[str, Any], settings: Settings, cell: Cell | None) -> nn.Module:
     seed = derived_seed(settings.seed, "weights")
     model: nn.Module = TASKS[settings.task].load().build(shape, settings.model, cell, seed)
-    return model.to(choose_device(settings.device))
+    device = choose_device(settings.device)
+    check_device(model, device)
+    return model.to(device)
 
 
 def _baselines(job: Job, observers: Sequence[Observer]) -> Iterator[dict[str, Any]]:

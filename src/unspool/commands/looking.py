@@ -120,7 +120,7 @@ def count(
 
 @app.command(sort_key=7)
 def samples(name: str | None = None, /, *, json: Flag = False) -> None:
-    """The texts that come with Unspool.
+    """The data that comes with Unspool, one for each of some tasks.
 
     Args:
         name: the sample to print; a list of all if left out.
@@ -131,12 +131,15 @@ def samples(name: str | None = None, /, *, json: Flag = False) -> None:
     if name is not None:
         text = sample_text(name)
         return show_json({"name": name, "text": text}) if json else print(text, end="")
-    sizes = {each: len(sample_text(each)) for each in SAMPLES}
+    rows = [
+        {"name": each, "task": task, "characters": len(make())}
+        for each, (task, make) in SAMPLES.items()
+    ]
     if json:
-        rows = [{"name": each, "characters": size} for each, size in sizes.items()]
         return show_json({"samples": rows})
-    for each, size in sizes.items():
-        print(f"{each}: {size:,} characters; `{program()} train --sample {each}` learns it")
+    for row in rows:
+        command = f"{program()} train --sample {row['name']}"
+        print(f"{row['name']} ({row['task']}): {row['characters']:,} characters; `{command}`")
     return None
 
 

@@ -70,19 +70,23 @@ def resume(run: Path, /, *, threads: Whole = 0, json: Flag = False) -> None:
 
 
 @app.command(sort_key=3)
-def evaluate(run: Path, file: Path | None = None, /, *, json: Flag = False) -> None:
+def evaluate(
+    run: Path, file: Path | None = None, /, *, adaptive: Flag = False, json: Flag = False
+) -> None:
     """Measure a run on its validation part, or on another text.
 
     Args:
         run: the run folder.
-        file: a text to measure on instead.
+        file: a file to measure on instead.
+        adaptive: also predict a text while learning from it (about a minute for 100,000
+            characters).
         json: one JSON object on standard output, and nothing else there.
     """
     from unspool import jobs
     from unspool.display import both, figure, observing, report_table
 
     with observing(json) as observer:
-        measured = jobs.evaluate(run, file, observers=[observer])
+        measured = jobs.evaluate(run, file, adaptive=adaptive, observers=[observer])
     if json:
         return show_json(measured)
     if "score" in measured:
@@ -92,6 +96,12 @@ def evaluate(run: Path, file: Path | None = None, /, *, json: Flag = False) -> N
             f"{measured['file']}: {both(measured['loss'], measured['unit'])} over "
             f"{measured['tokens']:,} {measured['unit']}s; perplexity {measured['perplexity']:.3f}"
         )
+    if "adaptive" in measured:
+        learnt = measured["adaptive"]
+        loss = both(learnt["loss"], measured["unit"])
+        print(f"learning while reading: {loss}, in {learnt['seconds']:.0f} s")
+        for name, loss in learnt["parts"].items():
+            print(f"  {name} alone: {both(loss, measured['unit'])}")
     return show(report_table(measured))
 
 

@@ -11,10 +11,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from unspool.data.examples import Examples
+from unspool.data.images import ImageEncoder
+from unspool.data.numbers import NumberEncoder
+from unspool.data.sound import SoundEncoder
 from unspool.data.text_encoders import TextEncoder, WordsEncoder
-from unspool.errors import choose
+from unspool.errors import DataError, choose
 
-ENCODERS: dict[str, Any] = {"text": TextEncoder, "words": WordsEncoder}
+ENCODERS: dict[str, Any] = {
+    "text": TextEncoder,
+    "words": WordsEncoder,
+    "numbers": NumberEncoder,
+    "sound": SoundEncoder,
+    "image": ImageEncoder,
+}
 
 
 def fit_encoder(examples: Examples, settings: Any) -> Any:
@@ -26,8 +35,45 @@ def fit_encoder(examples: Examples, settings: Any) -> Any:
 
     Raises:
         ConfigError: for a kind of input that has no encoder.
+        DataError: for inputs that cannot be measured.
     """
-    return choose(examples.kind, ENCODERS, "kind of input").fit(examples.inputs, settings.data)
+    kind = choose(examples.kind, ENCODERS, "kind of input")
+    options = examples.options
+    if kind is NumberEncoder:
+        return kind.fit(examples.inputs, settings.data, options.get("category_values"))
+    if kind is SoundEncoder:
+        return kind.fit(examples.inputs, settings.sound, options.get("rate", 0))
+    return kind.fit(examples.inputs, settings.image if kind is ImageEncoder else settings.data)
+
+
+def encode_all(encoder: Any, examples: Examples) -> list[Any]:
+    """Numbers of every input.
+
+    Raises:
+        DataError: for one that cannot be encoded, with its place.
+    """
+    beside = examples.options.get("category_values")
+    encoded = []
+    for index, (place, each) in enumerate(zip(examples.places, examples.inputs, strict=True)):
+        try:
+            more = () if beside is None else (beside[index],)
+            encoded.append(encoder.encode(each, *more))
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from error
+    return encoded
+
+
+def length_of(encoded: Any) -> int:
+    """Steps of one encoded input.
+
+    Example:
+        >>> import torch
+        >>> length_of(torch.zeros(3)), length_of((torch.zeros(4), torch.zeros(4, 2)))
+        (3, 4)
+    """
+    if isinstance(encoded, Mapping):
+        encoded = next(iter(encoded.values()))
+    return len(encoded[0] if isinstance(encoded, tuple) else encoded)
 
 
 def encoder_from(stored: Mapping[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from unspool.errors import DataError
 from unspool.models.sequence_model import SequenceModel
 from unspool.tasks import supervised
-from unspool.tasks.baselines import constant, text
+from unspool.tasks.baselines import constant, images, numbers, sound, text
 from unspool.tasks.baselines.baseline import Baseline
 from unspool.tasks.calibration import calibration_error
 from unspool.tasks.example_answers import TARGETS_FILE, ExampleAnswers, restore_answers
@@ -159,7 +159,7 @@ def prepare(reading: Any, settings: Any, files: Mapping[str, str] | None = None)
 
 def measuring(job: SupervisedJob, file: Any, settings: Any) -> SupervisedJob:
     """The same job, judged on another file."""
-    return supervised.measuring(job, file, settings, "classify")
+    return supervised.measuring(job, file, settings)
 
 
 def restore(files: Mapping[str, str], where: str) -> ExampleAnswers:
@@ -169,11 +169,27 @@ def restore(files: Mapping[str, str], where: str) -> ExampleAnswers:
 
 
 def simple_methods(job: SupervisedJob) -> Iterator[Baseline]:
-    """Majority; for text also TF-IDF with logistic regression, and naive Bayes."""
-    train, test = job.train, job.test
+    """Majority; and what is simple and good for each kind of input."""
+    train, test, reads = job.train, job.test, job.encoder.reads
     yield constant.majority(train.targets, len(test))
-    if job.encoder.reads == "text":
-        texts = [str(each) for each in train.inputs]
-        wanted = [str(each) for each in test.inputs]
-        yield text.logistic_regression(texts, train.targets, wanted, job.seed)
-        yield text.naive_bayes(texts, train.targets, wanted, job.seed)
+    if reads == "text":
+        yield text.logistic_regression(train.inputs, train.targets, test.inputs, job.seed)
+        yield text.naive_bayes(train.inputs, train.targets, test.inputs, job.seed)
+    elif reads == "numbers":
+        known, new = ([np.asarray(each) for each in part.inputs] for part in (train, test))
+        yield numbers.boosting(known, train.targets, new, job.seed)
+    elif reads == "sound":
+        known, new = (_spectra(job.encoder, part.inputs) for part in (train, test))
+        yield sound.support_vectors(known, train.targets, new, job.seed)
+    elif reads == "image":
+        known, new = (_points(part.encoded) for part in (train, test))
+        yield images.edges_and_vectors(known, train.targets, new, job.seed)
+
+
+def _spectra(encoder: Any, sounds: Sequence[Any]) -> np.ndarray:
+    return np.stack([sound.log_spectrum(encoder.waveform(each).numpy()) for each in sounds])
+
+
+def _points(encoded: Sequence[Tensor]) -> np.ndarray:
+    """Images as the model reads them, colours last."""
+    return torch.stack(list(encoded)).permute(0, 2, 3, 1).numpy()

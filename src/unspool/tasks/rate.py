@@ -139,7 +139,7 @@ def prepare(reading: Any, settings: Any, files: Mapping[str, str] | None = None)
 
 def measuring(job: SupervisedJob, file: Any, settings: Any) -> SupervisedJob:
     """The same job, judged on another file."""
-    return supervised.measuring(job, file, settings, "rate")
+    return supervised.measuring(job, file, settings)
 
 
 def restore(files: Mapping[str, str], where: str) -> ExampleAnswers:

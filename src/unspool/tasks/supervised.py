@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unspool.data.encoders import fit_encoder
+from unspool.data.encoders import encode_all, fit_encoder, length_of
 from unspool.data.examples import Examples
 from unspool.data.reading import Reading, read
 from unspool.engine.language import Cell
 from unspool.errors import DataError
+from unspool.layers.dropout import derived_seed
 from unspool.layers.state import State
 from unspool.models.sequence_model import SequenceModel
 from unspool.models.settings import ModelSettings
@@ -174,9 +175,14 @@ class Examination:
         job = self.job
         epoch, index = divmod(step, job.epoch_steps())
         if self._epoch[0] != epoch:
-            lengths = [len(each) for each in job.train.encoded]
+            lengths = [length_of(each) for each in job.train.encoded]
             self._epoch = epoch, order(lengths, job.batch, job.seed, epoch)
-        return job.batch_of(job.train, self._epoch[1][index]).to(self.model.device)
+        batch = job.batch_of(job.train, self._epoch[1][index])
+        if hasattr(job.encoder, "vary"):
+            draw = torch.Generator().manual_seed(derived_seed(job.seed, step, "vary"))
+            varied = job.encoder.vary(batch.inputs, batch.lengths, draw)
+            batch = replace(batch, inputs=varied)
+        return batch.to(self.model.device)
 
     def loss(self, batch: ExampleBatch, state: State | None) -> tuple[Tensor, None]:
         """Summed over the targets of a batch, in nats; nothing is carried on."""
@@ -259,23 +265,18 @@ def encoded_part(examples: Examples, encoder: Any, rules: Rules) -> Part:
     Raises:
         DataError: for one that cannot be encoded, with its place.
     """
-    encoded = []
-    for place, each in zip(examples.places, examples.inputs, strict=True):
-        try:
-            encoded.append(encoder.encode(each))
-        except DataError as error:
-            raise DataError(f"{place}: {error}") from error
+    encoded = encode_all(encoder, examples)
     numbers = [rules.encode(target) for target in examples.targets]
     return Part(examples.inputs, examples.targets, encoded, numbers)
 
 
-def measuring(job: SupervisedJob, file: str | Path, settings: Any, task: str) -> SupervisedJob:
+def measuring(job: SupervisedJob, file: str | Path, settings: Any) -> SupervisedJob:
     """The same job, judged on all examples of another file.
 
     Raises:
         DataError: if the file cannot be read, or has other inputs or targets.
     """
-    examples = read([file], settings.data, task, whole=True).examples
+    examples = read([file], settings.data, settings.task, whole=True).examples
     test = encoded_part(examples, job.encoder, job.rules)
     return replace(job, test=test, measured_on=str(file), _rows={})
 

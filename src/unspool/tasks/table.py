@@ -62,12 +62,35 @@ CLASSIFY = Task(
     mapping="many to one",
     gives="one of a few classes for a whole sequence",
     module="unspool.tasks.classify",
-    sections=("sound", "image"),
     defaults=_sizes(
         32, 64, 128,
         data__split=0.8, data__tokens="word", data__vocabulary=20000, data__lower=True,
         model__bidirectional=True, model__pooling="max", model__dropout=0.4,
         train__batch=32, train__epochs=20, train__learning_rate=2e-3, train__patience=5,
+    ),
+)  # fmt: skip
+LISTEN = Task(
+    name="listen",
+    mapping="many to one",
+    gives="one of a few classes for a sound of any length",
+    module="unspool.tasks.classify",
+    sections=("sound",),
+    defaults=_sizes(
+        48, 128, 256,
+        data__split=0.8, model__name="gru", model__bidirectional=True, model__pooling="mean",
+        model__dropout=0.3, train__batch=32, train__epochs=25, train__learning_rate=3e-3,
+    ),
+)  # fmt: skip
+SEE = Task(
+    name="see",
+    mapping="one to one",
+    gives="one of a few classes for an image",
+    module="unspool.tasks.classify",
+    sections=("image",),
+    defaults=_sizes(
+        16, 32, 64,
+        data__split=0.8, model__name="cnn", model__dropout=0.3, model__dense=128,
+        train__batch=64, train__epochs=8, train__learning_rate=2e-3,
     ),
 )  # fmt: skip
 RATE = Task(
@@ -90,4 +113,4 @@ TAG = Task(
     ),
 )  # fmt: skip
 
-TASKS = {task.name: task for task in (WRITE, CLASSIFY, RATE, TAG)}
+TASKS = {task.name: task for task in (WRITE, CLASSIFY, RATE, TAG, LISTEN, SEE)}

@@ -157,7 +157,7 @@ def prepare(reading: Any, settings: Any, files: Mapping[str, str] | None = None)
 
 def measuring(job: SupervisedJob, file: Any, settings: Any) -> SupervisedJob:
     """The same job, judged on another file."""
-    return supervised.measuring(job, file, settings, "tag")
+    return supervised.measuring(job, file, settings)
 
 
 def restore(files: Mapping[str, str], where: str) -> ExampleAnswers:
