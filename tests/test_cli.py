@@ -210,7 +210,8 @@ def test_json_of_cells_and_samples_holds_what_their_text_shows(call):
     assert "lstm" in [cell["name"] for cell in cells]
     samples = json.loads(call("samples", "--json")[1])["samples"]
     english = json.loads(call("samples", "english", "--json")[1])
-    assert {"name": "english", "characters": len(english["text"])} in samples
+    text = len(english["text"])
+    assert {"name": "english", "task": "write", "characters": text} in samples
 
 
 def test_cells_shows_equations_shapes_and_counts(call):

@@ -12,9 +12,10 @@ PACKAGE = ROOT / "src" / "unspool"
 # Each room imports only itself and what stands before it.
 ROOMS = [
     "errors", "shapes", "devices", "engine", "cells", "layers", "data", "models", "tasks",
-    "training", "config_file", "config", "record", "predictor", "jobs", "inspection", "export",
-    "serving", "studio", "lab", "bench", "cell_listing", "display", "usage", "flags",
-    "commands", "cli",
+    "training", "config_file", "config", "record", "predictor", "answering", "jobs",
+    "inspection", "export", "serving",
+    "studio", "lab", "bench", "cell_listing", "reading_shown", "display",
+    "usage", "flags", "commands", "cli",
 ]  # fmt: skip
 APART = {
     "layers": {"data"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import time
@@ -34,6 +33,7 @@ from unspool.training import layout
 from unspool.training.checkpoint import load_checkpoint, newest_checkpoint, save_model
 from unspool.training.interruption import Request, requests
 from unspool.training.loop import Loop, Observer, load_weights
+from unspool.training.pace import steps_within
 from unspool.training.run import Run
 
 
@@ -361,7 +361,13 @@ def _recognised(origin: Source, wish: Wish) -> Settings:
     asked = wish.settings()
     if asked.task != "auto":
         return asked
-    return wish.settings(recognise_source(origin, asked.data))
+    task = recognise_source(origin, asked.data)
+    if task not in TASKS:
+        raise ConfigError(
+            f"{origin.name}: asks for '{task}', which cannot be trained yet; what can is "
+            f"{', '.join(TASKS)}: name one with --task if the data fits it."
+        )
+    return wish.settings(task)
 
 
 def _prepared_again(run: Run, record: Record, data: Any) -> Job:
@@ -409,21 +415,8 @@ def _with_epochs(job: Job, settings: Settings) -> Settings:
 
 
 def _with_steps(work: Any, settings: Settings, seconds: float) -> Settings:
-    """The settings with as many steps as fit; a copy of the model is trained to find out."""
-    trial = copy.copy(work)
-    trial.model = copy.deepcopy(work.model)
-    loop = Loop(trial, settings.train, settings.seed)
-    loop.step()
-    start, steps = time.perf_counter(), 0
-    while steps < 3 or time.perf_counter() - start < min(3.0, seconds / 20):
-        loop.step()
-        steps += 1
-    step = (time.perf_counter() - start) / steps
-    start = time.perf_counter()
-    trial.evaluate()
-    trial.sample()
-    looking = 12 * (time.perf_counter() - start)
-    steps = max(1, int(max(seconds - looking, seconds / 2) / step))
+    """The settings with as many steps as fit."""
+    steps = steps_within(work, settings.train, settings.seed, seconds)
     return replace(settings, train=replace(settings.train, steps=steps, epochs=0))
 
 

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from unspool.commands.app import Flag, Whole, app, show, show_json
 from unspool.errors import ConfigError
+from unspool.flags import SettingsFlags
 from unspool.usage import program
 
 
@@ -141,6 +142,40 @@ def samples(name: str | None = None, /, *, json: Flag = False) -> None:
         command = f"{program()} train --sample {row['name']}"
         print(f"{row['name']} ({row['task']}): {row['characters']:,} characters; `{command}`")
     return None
+
+
+@app.command(sort_key=7)
+def data(
+    *files: Path,
+    sample: str | None = None,
+    settings: Annotated[SettingsFlags | None, Parameter(name="*")] = None,
+    json: Flag = False,
+) -> None:
+    """What would be trained on: the task, columns, rows used and refused, lengths, parts.
+
+    Args:
+        files: what to read: files, or a folder.
+        sample: instead of a file, embedded data (see `unspool samples`).
+        settings: as `unspool train` takes them.
+        json: one JSON object on standard output, and nothing else there.
+    """
+    if bool(files) == (sample is not None):
+        raise ConfigError(
+            f"unspool data: got {'both' if files else 'neither'}; wanted a FILE or --sample NAME."
+        )
+    wish = (settings or SettingsFlags()).wish()
+    asked = wish.settings()
+    from unspool.data.opening import open_source, report_source
+    from unspool.reading_shown import reading_text
+    from unspool.tasks.table import TASKS
+
+    source = open_source(files, sample, asked.data)
+    report = report_source(source, asked.data, asked.task, asked.seed)
+    if report["task"] in TASKS and asked.task == "auto":
+        # The task has defaults of its own, such as how much is trained on.
+        asked = wish.settings(report["task"])
+        report = report_source(source, asked.data, asked.task, asked.seed)
+    return show_json(report) if json else print(reading_text(report))
 
 
 @app.command(sort_key=9)

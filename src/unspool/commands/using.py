@@ -91,7 +91,7 @@ def predict(
         file: a file like the one that was trained on; its labels, if it has any, are not looked at.
         json: one JSON object a line for each input.
     """
-    from unspool.using import answered
+    from unspool.answering import answered
 
     rows = answered(run, inputs, file, sys.stdin)
     for row in rows:

@@ -13,6 +13,7 @@ from unspool.data.samples import sample_text
 from unspool.data.settings import DataSettings
 from unspool.data.source import Source
 from unspool.data.text import read_text
+from unspool.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,20 @@ def read_source(source: Source, settings: DataSettings, task: str, seed: int) ->
         text = "\n".join(read_text(path, settings.encoding) for path in source.paths)
     validation = [read_text(path, settings.encoding) for path in source.validation]
     return Texts(text, "\n".join(validation) if validation else None)
+
+
+def report_source(
+    source: Source, settings: DataSettings, task: str = "auto", seed: int = 0
+) -> dict[str, Any]:
+    """What would be trained on, as `unspool.data.reading.Reading.report` says it.
+
+    Raises:
+        DataError: if something cannot be read, or does not fit the task.
+    """
+    content = _content(source, settings)
+    if isinstance(content, Running):
+        raise DataError(f"{source.name}: is running text, all of it; `unspool samples` shows it.")
+    return read(content, settings, task, seed).report()
 
 
 def _content(source: Source, settings: DataSettings) -> Any:
