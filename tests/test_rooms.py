@@ -12,9 +12,10 @@ PACKAGE = ROOT / "src" / "unspool"
 # Each room imports only itself and what stands before it.
 ROOMS = [
     "errors", "shapes", "devices", "engine", "cells", "layers", "data", "models", "tasks",
-    "training", "config_file", "config", "record", "predictor", "answering", "jobs",
+    "training", "config_file", "config", "record", "predictor", "answering",
+    "reading_shown", "jobs",
     "inspection", "export", "serving",
-    "studio", "lab", "bench", "cell_listing", "reading_shown", "display",
+    "studio", "lab", "bench", "cell_listing", "display",
     "usage", "flags", "commands", "cli",
 ]  # fmt: skip
 APART = {

@@ -244,10 +244,8 @@ def test_predict_refuses_what_it_cannot_use(trained, call):
     assert code == 2 and "one of the two" in error
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", LABELLED)
 def test_data_command_names_the_task_and_counts_rows(call, name):
-    if SAMPLES[name][0] == "write":
-        pytest.skip("running text is one row")
     code, out, _ = call("data", "--sample", name, "--json")
     report = json.loads(out)
     assert code == 0 and report["task"] == SAMPLES[name][0]
@@ -265,6 +263,17 @@ def test_count_command_derives_the_lectures_networks(call, network, parameters):
     code, out, _ = call("count", network, "--json")
     assert code == 0 and json.loads(out)["parameters"] == parameters
     assert f"{parameters:,}" in call("count", network)[1]
+
+
+def test_training_says_first_what_it_read(tmp_path):
+    said = []
+    file = tmp_path / "few.tsv"
+    rows = "".join(f"good {i}\ta\nbad {i}\tb\n" for i in range(20))
+    file.write_text(f"text\tlabel\n{rows}\ta\n")
+    settings = settings_for("sentiment")
+    jobs.train(file, settings=settings, out=tmp_path / "run", observers=[said.append])
+    assert said[0]["event"] == "data"
+    assert said[0]["text"].endswith("41 rows, 40 used, 1 refused")
 
 
 def test_events_of_a_run_hold_its_baselines(trained):

@@ -105,8 +105,9 @@ class PlainDisplay:
                 file=sys.stderr,
                 flush=True,
             )
-        elif event["event"] == "warning":
-            print(f"Warning: {event['text']}", file=sys.stderr, flush=True)
+        elif event["event"] in ("warning", "data"):
+            said = "Warning: " if event["event"] == "warning" else ""
+            print(f"{said}{visible(event['text'])}", file=sys.stderr, flush=True)
 
 
 class LiveDisplay(AbstractContextManager["LiveDisplay"]):
@@ -153,6 +154,8 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         elif kind == "sample":
             self.console.print(Text(f"— step {event['step']} writes:", style="bold"))
             self.console.print(Text(visible(event["text"].strip("\n"))))
+        elif kind == "data":
+            self.console.print(Text(visible(event["text"])))
         elif kind == "warning":
             self.console.print(Text(f"Warning: {visible(event['text'])}", style="yellow"))
 

@@ -16,6 +16,7 @@ from torch import nn
 from unspool.cells.find import find_cell
 from unspool.config import Settings, Wish, resolve, to_toml
 from unspool.data.opening import open_source, read_source, recognise_source
+from unspool.data.reading import Reading
 from unspool.data.source import Source
 from unspool.devices import choose_device
 from unspool.engine.language import Cell
@@ -24,6 +25,7 @@ from unspool.layers.dropout import derived_seed
 from unspool.layers.parity import check_device
 from unspool.models.settings import RecurrentSettings
 from unspool.predictor import load, model_config
+from unspool.reading_shown import reading_line
 from unspool.record import Record, backend_of, difference, made_with
 from unspool.tasks.adaptive import adaptive_evaluation
 from unspool.tasks.card import model_card
@@ -87,6 +89,8 @@ def train(
     settings = replace(_recognised(origin, wish), threads=threads)
     cell = _cell_of(settings)
     data = read_source(origin, settings.data, settings.task, settings.seed)
+    if isinstance(data, Reading):
+        _told(observers, "data", text=reading_line(data.report()))
     with requests() as request:
         job = TASKS[settings.task].load().prepare(data, settings)
         settings = _with_epochs(job, settings)

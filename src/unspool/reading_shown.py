@@ -13,8 +13,8 @@ def reading_text(report: Mapping[str, Any]) -> str:
 
     Example:
         >>> from unspool.data.reading import read
-        >>> rows = [("good", "1"), ("bad", "0"), ("fine", "1"), ("poor", "0")]
-        >>> print(reading_text(read(rows).report()).splitlines()[0])
+        >>> columns = {"text": ["good", "bad", "fine", "poor"], "label": list("1010")}
+        >>> print(reading_text(read(columns).report()).splitlines()[0])
         classify (many to one): text holds texts and label one of 2 labels
     """
     return "\n".join(_lines(report))
@@ -25,8 +25,8 @@ def reading_line(report: Mapping[str, Any]) -> str:
 
     Example:
         >>> from unspool.data.reading import read
-        >>> rows = [("good", "1"), ("bad", "0"), ("fine", "1"), ("poor", "0"), ("", "1")]
-        >>> reading_line(read(rows).report()).partition(": ")[2]
+        >>> columns = {"text": ["good", "bad", "fine", "poor", ""], "label": list("10101")}
+        >>> reading_line(read(columns).report()).partition(": ")[2]
         'text holds texts and label one of 2 labels; 5 rows, 4 used, 1 refused'
     """
     rows = report["rows"]

@@ -65,8 +65,8 @@ CLASSIFY = Task(
     defaults=_sizes(
         32, 64, 128,
         data__split=0.8, data__tokens="word", data__vocabulary=20000, data__lower=True,
-        model__bidirectional=True, model__pooling="max", model__dropout=0.4,
-        train__batch=32, train__epochs=20, train__learning_rate=2e-3, train__patience=5,
+        model__bidirectional=True, model__pooling="max", model__dropout=0.2,
+        train__batch=32, train__epochs=20, train__learning_rate=3e-3, train__patience=5,
     ),
 )  # fmt: skip
 LISTEN = Task(
