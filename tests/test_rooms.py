@@ -12,7 +12,7 @@ PACKAGE = ROOT / "src" / "unspool"
 # Each room imports only itself and what stands before it.
 ROOMS = [
     "errors", "shapes", "devices", "engine", "cells", "layers", "data", "models", "tasks",
-    "training", "config_file", "config", "record", "predictor", "answering",
+    "training", "config_file", "config", "record", "predictor", "answering", "asked",
     "reading_shown", "jobs",
     "inspection", "export", "serving",
     "studio", "lab", "bench", "cell_listing", "display",

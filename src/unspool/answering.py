@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unspool.data.examples import Examples
 from unspool.data.reading import read
+from unspool.data.settings import DataSettings
+from unspool.data.text import printable
 from unspool.errors import ConfigError, DataError
 from unspool.predictor import ExamplePredictor, load
+from unspool.record import Record
+from unspool.training import layout
+from unspool.training.durable import told, write_file
+from unspool.training.run import Run
 
 
 def answered(
@@ -16,51 +26,203 @@ def answered(
     inputs: Sequence[str] = (),
     file: str | Path | None = None,
     lines: Iterable[str] = (),
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Iterator[dict[str, Any]]:
     """One answer for each input, in their order.
 
     Args:
         run: a run, or a model folder, of any task but writing.
         inputs: texts, words with spaces in between, or paths of sounds and images.
-        file: a file like the one that was trained on, read instead; its labels are not looked at.
+        file: a file like the one that was trained on, read instead and as the run reads; its labels
+            are not looked at.
         lines: read one input a line, where there is neither.
+        tell: called with a sentence on rows of the file that are refused, and so have no answer.
 
     Yields:
-        ``input`` and what the task answers: ``answer``, ``probability`` and others.
+        ``input`` and what the task answers: ``answer``, ``probability`` and others; of a file with
+        columns also ``row``, those of the input.
 
     Raises:
         ConfigError: for a run that writes, or inputs and a file at once.
         DataError: for an input that cannot be read, with its number or place.
     """
+    predictor = _answering(run)
+    if inputs and file is not None:
+        raise ConfigError("unspool predict: got inputs and --file; wanted one of the two.")
+    if file is not None:
+        yield from _of_file(predictor, run, file, tell)
+        return
+    source = "input" if inputs else "line"
+    numbered = enumerate(inputs or (line.rstrip("\r\n") for line in lines), 1)
+    number = 0
+    for some in _chunks(numbered):
+        given = [_parsed(text, predictor, f"{source} {number}") for number, text in some]
+        number = some[-1][0]
+        names = [f"{source} {each}" for each, _ in some]
+        answers = predictor.answers.predict(predictor.model, given, names)
+        for each, answer in zip(given, answers, strict=True):
+            yield {"input": _plain(each), **answer}
+    if not number:
+        raise DataError("unspool predict: got no input; wanted arguments, --file, or lines.")
+
+
+def explained(run: str | Path, text: str) -> dict[str, Any]:
+    """Which words of a text its answer hangs on, by leaving each of them out once.
+
+        difference(i) = p(answer | text) - p(answer | text without word i)
+
+    Positive: the word speaks for the answer. Words that say the same twice hide each other, since
+    one stays when the other is left out; the differences do not add up to the probability.
+
+    Args:
+        run: a run, or a model folder, that answers texts with probabilities (classify, rate).
+        text: one or more words.
+
+    Returns:
+        ``input``, what the task answers, and ``words``: of each, in the text's order, ``word``,
+        ``difference`` and ``answer``, what is said without it.
+
+    Raises:
+        ConfigError: for a run whose inputs are no texts.
+        DataError: for a text of which nothing is left to leave out.
+
+    Source:
+        Li, Monroe and Jurafsky (2016), Understanding Neural Networks through Representation
+        Erasure, section 2.
+    """
+    predictor = _answering(run)
+    if predictor.answers.encoder.reads != "text":
+        raise ConfigError(f"--explain: {run} is a run of '{predictor.task}'; wanted one on texts.")
+    words = list(re.finditer(r"\S+\s*", text))
+    if not words:
+        raise DataError("--explain: the text is empty; wanted a word or more.")
+    without = [text[: word.start()] + text[word.end() :] for word in words]
+    whole, *others = predictor.answers.predict(predictor.model, [text, *without])
+    key = _label(whole["answer"])
+    chance = whole["probabilities"][key]
+    return {
+        "input": text,
+        **whole,
+        "words": [
+            {
+                "word": word.group().rstrip(),
+                "difference": chance - other["probabilities"][key],
+                "answer": other["answer"],
+            }
+            for word, other in zip(words, others, strict=True)
+        ],
+    }
+
+
+def write_table(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Answers as CSV: the columns that were read, then ``answer`` and the probabilities.
+
+    Where a column that was read is called like one of the answer, the latter is called
+    ``answer (model)``. Lists are joined by spaces.
+
+    Args:
+        path: a file that does not exist yet.
+        rows: as `answered` gives them.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        DataError: if there is such a file, or it cannot be written.
+
+    Example:
+        >>> row = {"input": "good", "row": {"id": "7", "text": "good"}, "answer": "yes",
+        ...        "probability": 0.75, "probabilities": {"no": 0.25, "yes": 0.75}}
+        >>> write_table("answers.csv", [row])
+        1
+        >>> print(Path("answers.csv").read_text().splitlines()[0])
+        id,text,answer,probability,probability of no,probability of yes
+    """
+    path = Path(path)
+    if path.exists():
+        raise DataError(f"--out: {path} exists; wanted the name of a new file.")
+    flat = [_columns(row) for row in rows]
+    read_columns = list(dict.fromkeys(name for given, _ in flat for name in given))
+    said_columns = list(dict.fromkeys(name for _, said in flat for name in said))
+    names = [_free(name, read_columns) for name in said_columns]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*read_columns, *names])
+    for given, said in flat:
+        table.writerow(
+            [*(given.get(name, "") for name in read_columns), *(said[n] for n in said_columns)]
+        )
+    data = text.getvalue().encode()
+    with told(path, "write", DataError, len(data)):
+        write_file(path, data)
+    return len(flat)
+
+
+def _answering(run: str | Path) -> ExamplePredictor:
     predictor = load(run)
     if not isinstance(predictor, ExamplePredictor):
         raise ConfigError(f"{run}: is a model that writes; use it with `unspool generate {run}`.")
-    if inputs and file is not None:
-        raise ConfigError("unspool predict: got inputs and --file; wanted one of the two.")
+    return predictor
+
+
+def _of_file(
+    predictor: ExamplePredictor, run: str | Path, file: str | Path, tell: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """Answers for the usable rows of a file."""
+    settings = _settings(Path(run))
+    reading = read([file], settings, predictor.task, labelled=False)
+    if reading.refused:
+        first = reading.refused[0]
+        tell(
+            f"{reading.total:,} {reading.unit}: {reading.used:,} used, {len(reading.refused):,} "
+            f"refused; the first: {first.place}: {first.reason}"
+        )
+    every = reading.examples
+    if every.kind != predictor.answers.encoder.reads:
+        raise DataError(
+            f"{printable(file)}: holds inputs of kind {every.kind}; wanted "
+            f"{predictor.answers.encoder.reads}, as {run} was trained on."
+        )
+    for some in _chunks(range(len(every))):
+        examples = every.take(some)
+        answers = predictor.answers.predict_examples(predictor.model, examples)
+        for index, answer in enumerate(answers):
+            yield {"input": _plain(examples.inputs[index]), **_row(examples, index), **answer}
+
+
+def _row(examples: Examples, index: int) -> dict[str, Any]:
+    return {} if examples.rows is None else {"row": examples.rows[index]}
+
+
+def _settings(run: Path) -> DataSettings:
+    """How a run reads files; a model folder on its own reads as anybody does."""
+    if (run / layout.HEADER).exists():
+        return Record.read(Run.open(run)).settings.data
+    return DataSettings()
+
+
+def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:
+    """As many as are answered at once; the last ones may be fewer."""
+    some: list[Any] = []
+    for each in values:
+        some.append(each)
+        if len(some) == AT_ONCE:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _parsed(text: str, predictor: ExamplePredictor, name: str) -> Any:
+    """An argument or line as the kind of input that the model reads."""
     reads = predictor.answers.encoder.reads
-    if file is not None:
-        examples = read([file], task=predictor.task, labelled=False).examples
-        given: Sequence[Any] = examples.inputs
-    else:
-        texts = list(inputs) or [line.rstrip("\r\n") for line in lines]
-        given = [_parsed(text, reads, number) for number, text in enumerate(texts, 1)]
-    if not given:
-        raise DataError("unspool predict: got no input; wanted arguments, --file, or lines.")
-    for start in range(0, len(given), AT_ONCE):
-        some = given[start : start + AT_ONCE]
-        for each, answer in zip(some, predictor.predict(some), strict=True):
-            yield {"input": _plain(each), **answer}
-
-
-def _parsed(text: str, reads: str, number: int) -> Any:
-    """An argument as the kind of input that the model reads."""
+    if reads == "numbers":
+        raise DataError(f"{name}: sequences of numbers are read from a file; use --file.")
+    if not text.strip():
+        raise DataError(f"{name}: is empty; wanted {WANTED.get(reads, 'a path')}.")
     if reads == "words":
         return text.split()
-    if reads in ("sound", "image"):
-        return Path(text)
-    if reads == "numbers":
-        raise DataError(f"input {number}: sequences of numbers are read from a file; use --file.")
-    return text
+    return Path(text) if reads in ("sound", "image") else text
 
 
 def _plain(value: Any) -> Any:
@@ -69,4 +231,32 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else None
 
 
+def _columns(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was read and what is said, by column."""
+    given = row.get("row") or {"input": _cell(row["input"])}
+    said = {
+        name: _cell(value)
+        for name, value in row.items()
+        if name not in ("input", "row", "probabilities")
+    }
+    chances = row.get("probabilities") or {}
+    return dict(given), said | {f"probability of {name}": each for name, each in chances.items()}
+
+
+def _cell(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    while name in taken:
+        name += " (model)"
+    return name
+
+
+def _label(answer: Any) -> str:
+    """What an answer is called among the probabilities."""
+    return f"{answer:g}" if isinstance(answer, float) else str(answer)
+
+
 AT_ONCE = 256
+WANTED = {"text": "a text", "words": "words with spaces in between"}

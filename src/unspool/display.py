@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unspool.models.count import Derivation
+from unspool.reading_shown import reading_brief
 
 Event = Mapping[str, Any]
 
@@ -25,8 +26,8 @@ Event = Mapping[str, Any]
 def observing(json: bool = False) -> Iterator[Callable[[dict[str, Any]], None]]:
     """An observer of training for the time of a ``with`` block, fit for where stderr leads.
 
-    On a terminal it is a `LiveDisplay`. Elsewhere there is one plain line per evaluation and
-    warning; with ``json`` there is nothing.
+    On a terminal it is a `LiveDisplay`. Elsewhere there are plain lines for what was read, every
+    evaluation and warning; with ``json`` there is nothing.
     """
     if is_terminal(sys.stderr):
         with LiveDisplay(Console(file=sys.stderr)) as display:
@@ -88,7 +89,7 @@ class Progress:
 
 
 class PlainDisplay:
-    """One line per evaluation and per warning, for logs."""
+    """What was read, and one line per evaluation and per warning, for logs."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.progress, self.clock = Progress(), clock
@@ -105,9 +106,10 @@ class PlainDisplay:
                 file=sys.stderr,
                 flush=True,
             )
-        elif event["event"] in ("warning", "data"):
-            said = "Warning: " if event["event"] == "warning" else ""
-            print(f"{said}{visible(event['text'])}", file=sys.stderr, flush=True)
+        elif event["event"] == "data":
+            print(visible(reading_brief(event)), file=sys.stderr, flush=True)
+        elif event["event"] == "warning":
+            print(f"Warning: {visible(event['text'])}", file=sys.stderr, flush=True)
 
 
 class LiveDisplay(AbstractContextManager["LiveDisplay"]):
@@ -146,7 +148,9 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
             self.task = event
             return
         self.task = None
-        if kind in ("start", "resume"):
+        if kind == "data":
+            self.console.print(Text(visible(reading_brief(event))))
+        elif kind in ("start", "resume"):
             self.console.print(Text(describe(event)))
         elif kind == "baseline":
             shown = figure(event, self.progress.unit)
@@ -154,8 +158,6 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         elif kind == "sample":
             self.console.print(Text(f"— step {event['step']} writes:", style="bold"))
             self.console.print(Text(visible(event["text"].strip("\n"))))
-        elif kind == "data":
-            self.console.print(Text(visible(event["text"])))
         elif kind == "warning":
             self.console.print(Text(f"Warning: {visible(event['text'])}", style="yellow"))
 

@@ -209,6 +209,25 @@ class SettingsFlags:
             changes[key] = value
         return changes
 
+    def written(self) -> list[str]:
+        """The same flags as words of a command line.
+
+        Example:
+            >>> SettingsFlags(task="rate", data_fields=DataFlags(text="review")).written()
+            ['--data.text', 'review', '--task', 'rate']
+        """
+        words = [] if self.config is None else ["--config", str(self.config)]
+        for key, value in self.changes().items():
+            flag = key.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            elif isinstance(value, Mapping):
+                for name, each in value.items():
+                    words += [f"--{flag}.{name}", str(each)]
+            else:
+                words += [f"--{flag}", str(value)]
+        return words
+
 
 # Short form and the key it sets.
 SHORT_FORMS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from unspool.asked import check_minutes, check_source, data_among, recognised, stem_of, wish_of
 from unspool.cells.find import find_cell
 from unspool.config import Settings, Wish, resolve, to_toml
-from unspool.data.opening import open_source, read_source, recognise_source
-from unspool.data.reading import Reading
-from unspool.data.source import Source
+from unspool.data.opening import open_source, read_facts, read_source
 from unspool.devices import choose_device
 from unspool.engine.language import Cell
 from unspool.errors import CheckpointError, ConfigError, RunError
@@ -51,7 +49,8 @@ def train(
     """Recognise what data asks for, learn it, and say how well it went.
 
     Args:
-        *sources: files or folders.
+        *sources: files or folders; or data in memory: a DataFrame, a dict of columns, (text, label)
+            pairs, an array, or a pair (inputs, labels) of arrays.
         settings: everything that can be set; None takes the defaults of ``size``.
         sample: instead of a file, a key of `unspool.data.samples.SAMPLES`.
         out: the run folder to make; None takes ``runs/`` and the file's name.
@@ -76,23 +75,24 @@ def train(
         >>> sorted(report)[:4]
         ['baselines', 'best_step', 'bits_per_character', 'loss']
     """
-    wish = _wish(settings, changes)
+    wish = wish_of(settings, changes)
     if bool(sources) == (sample is not None):
         raise ConfigError("train: wanted files or the name of a sample, one of the two.")
-    _check_minutes(minutes, wish)
+    check_minutes(minutes, wish)
+    data = data_among(sources)
     asked = wish.settings()
     threads = _use_threads(asked.threads)
-    folder = Path(out if out is not None else Path("runs") / _stem(sources, sample))
+    folder = Path(out if out is not None else Path("runs") / stem_of(sources, sample))
     if os.path.lexists(folder):
         Run.create(folder, "")  # says whose it is, and how to go on or where else to write
-    origin = open_source(sources, sample, asked.data)
-    settings = replace(_recognised(origin, wish), threads=threads)
+    origin = open_source(() if data is not None else sources, sample, asked.data, data)
+    settings = replace(recognised(origin, wish, data), threads=threads)
     cell = _cell_of(settings)
-    data = read_source(origin, settings.data, settings.task, settings.seed)
-    if isinstance(data, Reading):
-        _told(observers, "data", text=reading_line(data.report()))
+    reading = read_source(origin, settings.data, settings.task, settings.seed, data)
     with requests() as request:
-        job = TASKS[settings.task].load().prepare(data, settings)
+        known = _known(reading)
+        _tell_data(observers, known)
+        job = TASKS[settings.task].load().prepare(reading, settings)
         settings = _with_epochs(job, settings)
         model = _model(job.shape(), settings, cell)
         work = job.work(model)
@@ -112,18 +112,19 @@ def train(
         run = Run.create(folder, to_toml(settings), record.written())
         with run.locked():
             loop = Loop(work, settings.train, settings.seed, run, observers)
-            training = _Training(loop, run, record, job)
+            training = _Training(loop, run, record, job, known)
             training.begin(baselines)
             return training.finish(request)
 
 
 def resume(
-    run: str | Path, *, observers: Sequence[Observer] = (), threads: int = 0
+    run: str | Path, *, data: Any = None, observers: Sequence[Observer] = (), threads: int = 0
 ) -> dict[str, Any]:
     """Go on with a run where its newest readable checkpoint stands, bit for bit.
 
     Args:
         run: the run folder.
+        data: the same as `train` was given, if that was in memory: a run keeps only its digest.
         observers: called with every event.
         threads: of torch; 0 takes as many as the run began with, on which exactness depends.
 
@@ -141,15 +142,16 @@ def resume(
         record = Record.read(folder)
         settings = record.settings
         _use_threads(threads or settings.threads)
-        record.source.check()
-        data = read_source(record.source, settings.data, settings.task, settings.seed)
-        job = _prepared_again(folder, record, data)
+        check_source(run, record, data)
+        reading = read_source(record.source, settings.data, settings.task, settings.seed, data)
+        job = _prepared_again(folder, record, reading)
         model = _model(record.shape, settings, record.cell)
         if warning := difference(record.made_with, made_with(model)):
             _told(observers, "warning", text=warning)
         loop = Loop(job.work(model), settings.train, settings.seed, folder, observers)
-        training = _Training(loop, folder, record, job)
+        training = _Training(loop, folder, record, job, _known(reading))
         if not training.go_back():
+            _tell_data(observers, training.known)
             training.begin(list(_baselines(job, observers)))
         return training.finish(request)
 
@@ -158,6 +160,7 @@ def evaluate(
     run: str | Path,
     file: str | Path | None = None,
     *,
+    data: Any = None,
     adaptive: bool = False,
     observers: Sequence[Observer] = (),
 ) -> dict[str, Any]:
@@ -166,6 +169,7 @@ def evaluate(
     Args:
         run: the run folder.
         file: a file of the same kind; None reads the run's own data again.
+        data: the same as `train` was given, if that was in memory.
         adaptive: also predict a text while learning from it.
         observers: called with every event.
 
@@ -184,11 +188,11 @@ def evaluate(
         )
     predictor = load(run)
     _told(observers, "status", text="reading the data")
-    record.source.check()
+    check_source(run, record, data)
     settings = record.settings
-    data = read_source(record.source, settings.data, settings.task, settings.seed)
+    reading = read_source(record.source, settings.data, settings.task, settings.seed, data)
     task = TASKS[settings.task].load()
-    job = _prepared_again(Run.open(run), record, data)
+    job = _prepared_again(Run.open(run), record, reading)
     name = job.measured_on
     if file is not None:
         job, name = task.measuring(job, file, settings), str(file)
@@ -241,9 +245,12 @@ class _Training:
     run: Run
     record: Record
     job: Job
+    known: Mapping[str, Any]  # of the data; observers heard it before the simple methods
 
     def begin(self, baselines: Sequence[Mapping[str, Any]]) -> None:
         """Tell what stands before the first step, and save it as step 0."""
+        if self.known:
+            self.run.log("data", **self.known)
         self.loop.tell("start", **self._facts())
         for warning in self.job.warnings:
             self.loop.tell("warning", text=warning)
@@ -334,51 +341,23 @@ class _Training:
         }
 
 
-def _wish(settings: Settings | Wish | None, changes: Mapping[str, Any]) -> Wish:
-    """What was asked for, however it was said."""
-    if settings is None:
-        return Wish.read(None, {name.replace("__", "."): each for name, each in changes.items()})
-    if changes:
-        raise ConfigError("train: pass `settings` or single settings by name, not both.")
-    return settings if isinstance(settings, Wish) else Wish.of(settings)
+def _known(reading: Any) -> dict[str, Any]:
+    """What was read, in one line and as plain values; nothing of running text."""
+    facts = read_facts(reading)
+    return {} if facts is None else {"text": reading_line(facts), **facts}
 
 
-def _check_minutes(minutes: float | None, wish: Wish) -> None:
-    if minutes is None:
-        return
-    if not (math.isfinite(minutes) and minutes > 0):
-        raise ConfigError(f"--minutes: got {minutes}; wanted a number > 0.")
-    for key in ("train.steps", "train.epochs"):
-        if key in wish.changes:
-            raise ConfigError(
-                f"--minutes: got {minutes}, but {key} is {wish.changes[key]}; the minutes decide "
-                "how many steps there are, so give one of the two."
-            )
+def _tell_data(observers: Sequence[Observer], known: Mapping[str, Any]) -> None:
+    """What was read, before anything takes long."""
+    if known:
+        _told(observers, "data", **known)
 
 
-def _stem(sources: Sequence[Any], sample: str | None) -> str:
-    return Path(sources[0]).stem if sources else f"sample-{sample}"
-
-
-def _recognised(origin: Source, wish: Wish) -> Settings:
-    """The settings, once it is known which task the data is."""
-    asked = wish.settings()
-    if asked.task != "auto":
-        return asked
-    task = recognise_source(origin, asked.data)
-    if task not in TASKS:
-        raise ConfigError(
-            f"{origin.name}: asks for '{task}', which cannot be trained yet; what can is "
-            f"{', '.join(TASKS)}: name one with --task if the data fits it."
-        )
-    return wish.settings(task)
-
-
-def _prepared_again(run: Run, record: Record, data: Any) -> Job:
+def _prepared_again(run: Run, record: Record, reading: Any) -> Job:
     """The job of a run from what the run has stored."""
     task = TASKS[record.settings.task].load()
     try:
-        job: Job = task.prepare(data, record.settings, record.files)
+        job: Job = task.prepare(reading, record.settings, record.files)
     except (CheckpointError, KeyError) as error:
         raise RunError(f"{run.folder}: the record of the run is damaged: {error}") from error
     return job

@@ -36,6 +36,27 @@ def reading_line(report: Mapping[str, Any]) -> str:
     )
 
 
+def reading_brief(report: Mapping[str, Any]) -> str:
+    """The same in one line or, if rows were refused, two: what is said before a training.
+
+    Example:
+        >>> from unspool.data.reading import read
+        >>> rows = [("good", "1"), ("bad", "0"), ("fine", "1"), ("poor", "0"), ("", "1")]
+        >>> print(reading_brief(read(rows).report()).splitlines()[1])
+        refused: data, line 5: the text is empty
+    """
+    lines = [f"recognised as {reading_line(report)}"]
+    if report["refused"]:
+        more = report["rows"]["refused"] - 1
+        lines.append(_refusal(report["refused"][0]) + (f"; and {more:,} more" if more else ""))
+    return "\n".join(lines)
+
+
+def _refusal(each: Mapping[str, Any]) -> str:
+    place = f"{each['file']}, line {each['line']}" if each["line"] else each["file"]
+    return f"refused: {place}: {each['reason']}"
+
+
 def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"{report['task']} ({report['mapping']}): {report['reason']}"
     yield f"read as {report['form']}"
@@ -45,8 +66,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     counts = f"{rows['total']:,}: {rows['used']:,} used, {rows['refused']:,} refused"
     yield f"{rows['unit']} {counts}"
     for each in report["refused"]:
-        place = f"{each['file']}, line {each['line']}" if each["line"] else each["file"]
-        yield f"  refused: {place}: {each['reason']}"
+        yield f"  {_refusal(each)}"
     if rows["refused"] > len(report["refused"]):
         yield f"  and {rows['refused'] - len(report['refused']):,} more"
     yield from _classes(report["classes"])

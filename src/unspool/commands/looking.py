@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -175,7 +176,14 @@ def data(
         # The task has defaults of its own, such as how much is trained on.
         asked = wish.settings(report["task"])
         report = report_source(source, asked.data, asked.task, asked.seed)
-    return show_json(report) if json else print(reading_text(report))
+    if json:
+        return show_json(report)
+    print(reading_text(report))
+    if report["task"] not in TASKS:
+        return print(f"'{report['task']}' cannot be trained yet; what can is {', '.join(TASKS)}.")
+    given = ["--sample", sample] if sample is not None else list(map(str, files))
+    flags = settings.written() if settings is not None else []
+    return print(f"Train on it: `{program()} train {shlex.join([*given, *flags])}`")
 
 
 @app.command(sort_key=9)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from unspool.commands.app import Flag, Whole, app, show, show_json
+from unspool.errors import ConfigError
 
 
 @app.command(sort_key=4)
@@ -81,24 +82,40 @@ def predict(
     /,
     *inputs: Annotated[str, Parameter(allow_leading_hyphen=True)],
     file: Path | None = None,
+    out: Path | None = None,
+    explain: Flag = False,
     json: Flag = False,
 ) -> None:
     """What a run says of each input: of arguments, of a file, or of standard input line by line.
 
     Args:
         run: the run folder.
-        inputs: texts, or the paths of sounds and images.
+        inputs: texts, words with spaces in between, or the paths of sounds and images.
         file: a file like the one that was trained on; its labels, if it has any, are not looked at.
+        out: write the answers to this new CSV file, behind the columns that were read.
+        explain: of one text, also how much each word speaks for the answer: how much less probable
+            it is without the word.
         json: one JSON object a line for each input.
     """
-    from unspool.answering import answered
+    from unspool.answering import answered, explained, write_table
 
-    rows = answered(run, inputs, file, sys.stdin)
+    if explain:
+        if len(inputs) != 1 or file is not None or out is not None:
+            raise ConfigError("unspool predict: --explain wants one text, and neither file.")
+        row = explained(run, inputs[0])
+        return show_json(row) if json else print("\n".join(explained_lines(row)))
+    if out is not None and json:
+        raise ConfigError("unspool predict: got --out and --json; wanted one of the two.")
+    rows = answered(run, inputs, file, sys.stdin, lambda text: print(text, file=sys.stderr))
+    if out is not None:
+        count = write_table(out, rows)
+        return print(f"{count:,} answers are in {out}")
     for row in rows:
         if json:
-            show_json(row)
+            show_json({name: value for name, value in row.items() if name != "row"})
         else:
             print(answer_line(row))
+    return None
 
 
 def answer_line(row: Mapping[str, Any]) -> str:
@@ -116,3 +133,25 @@ def answer_line(row: Mapping[str, Any]) -> str:
     shown = f"{answer:g}" if isinstance(answer, float) else str(answer)
     sure = row.get("probability")
     return f"{given} → {shown}" + (f" ({sure:.2f})" if isinstance(sure, float) else "")
+
+
+def explained_lines(row: Mapping[str, Any]) -> Iterator[str]:
+    """An answer, and below it each word with what it adds to the answer's probability.
+
+    Example:
+        >>> words = [{"word": "good", "difference": 0.25}, {"word": "day", "difference": -0.05}]
+        >>> for line in explained_lines({"input": "good day", "answer": "yes", "words": words}):
+        ...     print(line)
+        good day → yes
+          +0.250  ++++++++++ good
+          -0.050  -- day
+    """
+    yield answer_line(row)
+    most = max(abs(each["difference"]) for each in row["words"])
+    for each in row["words"]:
+        change = each["difference"]
+        bar = ("+" if change > 0 else "-") * round(BAR * abs(change) / most) if most else ""
+        yield f"  {change:+.3f}  {bar}{' ' * bool(bar)}{each['word']}"
+
+
+BAR = 10

@@ -30,7 +30,7 @@ class Texts:
 
 
 def open_source(
-    sources: Sequence[str | Path], sample: str | None, settings: DataSettings
+    sources: Sequence[str | Path], sample: str | None, settings: DataSettings, data: Any = None
 ) -> Source:
     """Where data is, and what it is now.
 
@@ -38,6 +38,7 @@ def open_source(
         sources: files or folders.
         sample: or the name of an embedded sample.
         settings: files beside them.
+        data: or data in memory.
 
     Raises:
         DataError: if something cannot be read.
@@ -45,27 +46,45 @@ def open_source(
     """
     if sample is not None:
         return Source.of_sample(sample, settings)
+    if data is not None:
+        return Source.of_data(data, settings)
     return Source.of_files(sources, settings)
 
 
-def recognise_source(source: Source, settings: DataSettings) -> str:
+def recognise_source(source: Source, settings: DataSettings, data: Any = None) -> str:
     """The task that the content asks for, a key of `unspool.tasks.table.TASKS`.
+
+    Args:
+        source: where it is.
+        settings: how to read it.
+        data: what was in memory, if it was.
 
     Raises:
         DataError: if something cannot be read, or holds nothing that can be learnt.
     """
-    content = _content(source, settings)
+    content = _content(source, settings, data)
     return "write" if isinstance(content, Running) else read(content, settings).job
 
 
-def read_source(source: Source, settings: DataSettings, task: str, seed: int) -> Texts | Reading:
+def read_source(
+    source: Source, settings: DataSettings, task: str, seed: int, data: Any = None
+) -> Texts | Reading:
     """The data, parsed as the task wants it.
+
+    Args:
+        source: where it is.
+        settings: how to read it.
+        task: a key of `unspool.tasks.table.TASKS`.
+        seed: of the split.
+        data: what was in memory, if it was.
 
     Raises:
         DataError: if something cannot be read, or does not fit the task.
     """
     if task != "write":
-        return read(_content(source, settings), settings, task, seed)
+        return read(_content(source, settings, data), settings, task, seed)
+    if data is not None:
+        raise DataError(f"{source.name}: is in memory; wanted text files to learn to write from.")
     if source.sample is not None:
         text = sample_text(source.sample)
     else:
@@ -88,8 +107,27 @@ def report_source(
     return read(content, settings, task, seed).report()
 
 
-def _content(source: Source, settings: DataSettings) -> Any:
-    """What `read` takes: the paths, or an embedded sample as if it stood in a file."""
+def read_facts(data: Texts | Reading) -> dict[str, Any] | None:
+    """What was read, in short, as plain JSON values; None for running text.
+
+    Example:
+        >>> from unspool.data.reading import read
+        >>> read_facts(read([("good", "1"), ("bad", "0"), ("fine", "1"), ("poor", "0")]))["rows"]
+        {'total': 4, 'used': 4, 'refused': 0, 'unit': 'rows'}
+    """
+    if isinstance(data, Texts):
+        return None
+    report = data.report()
+    return {name: report[name] for name in SHORT}
+
+
+def _content(source: Source, settings: DataSettings, data: Any = None) -> Any:
+    """What `read` takes: the paths, data, or an embedded sample as if it stood in a file."""
+    if data is not None:
+        return data
     if source.sample is None:
         return list(source.paths)
     return text_content(sample_text(source.sample), source.name, settings)
+
+
+SHORT = ("task", "mapping", "reason", "form", "roles", "rows", "refused", "split")

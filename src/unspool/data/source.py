@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from unspool.data.fingerprint import fingerprint
+from unspool.data.in_memory import NAME
 from unspool.data.samples import sample_text
 from unspool.data.settings import DataSettings
 from unspool.data.text import printable
@@ -20,11 +22,11 @@ class Source:
     """Data by its place and its content.
 
     Attributes:
-        name: the path as the user wrote it, or ``sample:english``.
-        paths: absolute, of what is learnt; none for a sample.
+        name: the path as the user wrote it, ``sample:english``, or ``data`` for data in memory.
+        paths: absolute, of what is learnt; none for a sample and for data in memory.
         validation: absolute, of what is validated on instead of a part of that.
         test: absolute, of what is measured on at the end.
-        digests: SHA-256 of all of them, in this order; of a sample first its own.
+        digests: SHA-256 of all of them, in this order; of a sample, or data, first its own.
     """
 
     name: str
@@ -64,18 +66,43 @@ class Source:
         beside = cls.of_files((), settings)
         return replace(beside, name=f"{SAMPLE}{name}", digests=(digest, *beside.digests))
 
+    @classmethod
+    def of_data(cls, data: Any, settings: DataSettings) -> Source:
+        """Data in memory: a DataFrame, a dict of columns, pairs, arrays.
+
+        Raises:
+            DataError: if it is none of these.
+
+        Example:
+            >>> Source.of_data([("fine", "1")], DataSettings()).in_memory
+            True
+        """
+        beside = cls.of_files((), settings)
+        return replace(beside, name=NAME, digests=(fingerprint(data), *beside.digests))
+
     @property
     def sample(self) -> str | None:
-        """Name of the embedded sample; None for files."""
-        return None if self.paths else self.name.removeprefix(SAMPLE)
+        """Name of the embedded sample; None for everything else."""
+        named = not self.paths and self.name.startswith(SAMPLE)
+        return self.name.removeprefix(SAMPLE) if named else None
 
-    def check(self) -> None:
+    @property
+    def in_memory(self) -> bool:
+        """Whether it was data in memory, of which only the digest is known."""
+        return not self.paths and self.sample is None
+
+    def check(self, data: Any = None) -> None:
         """Look whether everything is what it was.
+
+        Args:
+            data: what was in memory, if it was.
 
         Raises:
             DataError: if something cannot be read, or has changed.
         """
         digests = list(self.digests)
+        if self.in_memory:
+            _compare(fingerprint(data), digests.pop(0), self.name)
         if self.sample is not None:
             now = hashlib.sha256(sample_text(self.sample).encode()).hexdigest()
             _compare(now, digests.pop(0), self.name)

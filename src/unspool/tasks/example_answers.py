@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unspool.data.encoders import encoder_from
+from unspool.data.encoders import encode_all, encoder_from
+from unspool.data.examples import Examples
 from unspool.errors import CheckpointError, DataError
 from unspool.models.sequence_model import SequenceModel
 from unspool.tasks.example_batches import ExampleBatch
@@ -87,19 +88,35 @@ class ExampleAnswers:
         """A key of `unspool.tasks.table.TASKS`."""
         return self.rules.task
 
-    def predict(self, model: SequenceModel, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+    def predict(
+        self, model: SequenceModel, inputs: Sequence[Any], names: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
         """One answer for every input, as plain values.
 
+        Args:
+            model: of the task.
+            inputs: as the encoder reads them.
+            names: what each is called in a message; None counts them.
+
         Raises:
-            DataError: for an input that the model cannot read, with its number.
+            DataError: for an input that the model cannot read, with its name or number.
         """
+        names = names or [f"input {number}" for number in range(1, len(inputs) + 1)]
         encoded = []
-        for number, each in enumerate(inputs, 1):
+        for name, each in zip(names, inputs, strict=True):
             try:
                 encoded.append(self.encoder.encode(each))
             except DataError as error:
-                raise DataError(f"input {number}: {error}") from error
+                raise DataError(f"{name}: {error}") from error
         return answer_all(model, self.rules, self.encoder, encoded)
+
+    def predict_examples(self, model: SequenceModel, examples: Examples) -> list[dict[str, Any]]:
+        """The same for what was read from a file, with all that belongs to an input.
+
+        Raises:
+            DataError: for an input that the model cannot read, with its place.
+        """
+        return answer_all(model, self.rules, self.encoder, encode_all(self.encoder, examples))
 
 
 @torch.no_grad()

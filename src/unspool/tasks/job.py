@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
+from unspool.data.examples import Examples
 from unspool.engine.language import Cell
 from unspool.models.settings import ModelSettings
 
@@ -79,8 +80,14 @@ class Answers(Protocol):
     @property
     def task(self) -> str: ...  # noqa: D102
 
-    def predict(self, model: nn.Module, inputs: Sequence[Any]) -> list[dict[str, Any]]:
-        """One answer for every input, as plain values."""
+    def predict(
+        self, model: nn.Module, inputs: Sequence[Any], names: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """One answer for every input, as plain values; messages call them by ``names``."""
+        ...
+
+    def predict_examples(self, model: nn.Module, examples: Examples) -> list[dict[str, Any]]:
+        """The same for what was read from a file."""
         ...
 
 

@@ -100,4 +100,5 @@ def _figures(present: np.ndarray, column: np.ndarray) -> list[float]:
     centred = steps - steps.mean()
     spread = float(centred @ centred)
     slope = float(centred @ present) / spread if spread else 0.0
-    return [present.mean(), present.std(), present.min(), present.max(), present[-1], slope]
+    figures = (present.mean(), present.std(), present.min(), present.max(), present[-1])
+    return [*map(float, figures), slope]
