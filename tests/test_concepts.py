@@ -14,6 +14,7 @@ from unspool.config import Settings, resolve
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
 IDS = [
+    *(f"A{number}" for number in range(1, 19)),
     *(f"D{number}" for number in range(1, 21)),
     *(f"E{number}" for number in range(1, 8)),
     *(f"F{number}" for number in range(1, 17)),
@@ -22,7 +23,7 @@ IDS = [
 ROWS = {
     cells[0]: cells[1:]
     for line in PAGE.splitlines()
-    if re.match(r"\| [D-G]\d+ \|", line)
+    if re.match(r"\| [AD-G]\d+ \|", line)
     for cells in [[cell.strip() for cell in line.strip("|").split(" | ")]]
 }
 
