@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from unspool import jobs
+from unspool.data.samples import sample_text
 from unspool.tasks.baselines import brackets, constant, images, numbers, series, sound, tags, text
 
 GOOD, BAD = ["good fine", "fine great", "great good"], ["bad poor", "poor awful", "awful bad"]
@@ -91,3 +93,20 @@ def test_bracket_counting_agrees_with_removing_pairs():
         while (less := left.replace("()", "").replace("[]", "")) != left:
             left = less
         assert brackets.balanced(written) == (not left)
+
+
+def test_sample_of_brackets_is_solved_by_counting_and_by_nothing_else():
+    rows = [line.split("\t") for line in sample_text("brackets").splitlines()[1:]]
+    lines, labels = map(list, zip(*rows, strict=True))
+    assert labels.count("yes") == labels.count("no")
+    found = brackets.bracket_counting(lines[:300], labels[:300], lines[300:])
+    assert found.answers == labels[300:]
+    learnt = text.naive_bayes(lines[:300], labels[:300], lines[300:])
+    assert np.mean([a == b for a, b in zip(learnt.answers, labels[300:], strict=True)]) < 0.8
+
+
+def test_rule_that_makes_no_error_is_what_a_report_recommends(tmp_path):
+    report = jobs.train(
+        sample="brackets", out=tmp_path / "run", size="tiny", train__steps=2, model__hidden=4
+    )
+    assert report["verdict"].startswith("You do not need machine learning here: bracket counting")

@@ -20,7 +20,7 @@ from unspool.errors import DataError
 from unspool.models.language_model import LanguageModel
 from unspool.models.settings import RecurrentSettings
 from unspool.tasks.corpus import read_corpus
-from unspool.tasks.write import stream_loss
+from unspool.tasks.text_loss import stream_loss
 from unspool.training.settings import TrainSettings
 
 WORDS = 900

@@ -19,11 +19,12 @@ IDS = [
     *(f"E{number}" for number in range(1, 8)),
     *(f"F{number}" for number in range(1, 17)),
     *(f"G{number}" for number in range(1, 19)),
+    *(f"H{number}" for number in range(1, 13)),
 ]
 ROWS = {
     cells[0]: cells[1:]
     for line in PAGE.splitlines()
-    if re.match(r"\| [AD-G]\d+ \|", line)
+    if re.match(r"\| [AD-H]\d+ \|", line)
     for cells in [[cell.strip() for cell in line.strip("|").split(" | ")]]
 }
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from unspool.config import SIZES, TASKS, Settings, Wish, from_toml, keys, resolve, to_toml
 from unspool.errors import ConfigError
+from unspool.flags import CHOICES
 from unspool.models.settings import MODEL_SETTINGS, settings_class
 from unspool.tasks.table import TASKS as TASK_TABLE
 
@@ -28,9 +29,11 @@ FITTING = {
     "data.too_long": st.sampled_from(["refuse", "truncate"]),
     "data.delimiter": st.sampled_from([",", "\t", ";"]),
     "data.encoding": st.sampled_from(["utf-8", "latin-1"]),
+    "data.fold": st.just(0),
+    "model.hidden": st.integers(1, 60).map(lambda each: 8 * each),
     "model.embedding": st.just(0),
     "model.pooling": st.sampled_from(["last", "mean", "max", "attention"]),
-    "model.characters": st.sampled_from(["none", "rnn", "cnn"]),
+    "model.characters": st.sampled_from(["none", "cnn"]),
     "model.pool": st.integers(0, 64),
     "model.dilation": st.integers(1, 64),
     "train.truncation": st.sampled_from(["full", "truncated", "randomised"]),
@@ -39,6 +42,7 @@ FITTING = {
     "train.optimiser": st.sampled_from(["adamw", "sgd"]),
     "train.schedule": st.sampled_from(["cosine", "constant"]),
     "train.accumulate": st.just(1),
+    "model.image_layers": st.integers(1, 16),
 }
 OF_TYPE = {
     int: st.integers(2, 250),
@@ -47,22 +51,36 @@ OF_TYPE = {
     str: st.text(),
     str | None: st.text() | st.none(),
     dict[str, str]: st.dictionaries(st.text(), st.text()),
+    tuple[str, ...]: st.lists(st.text(), max_size=3).map(tuple),
 }
+
+
+APART = ("model", "sound", "image", "series", "target", "decoding")  # have tests of their own
+
+
+def fitting(key, kind):
+    if key in FITTING:
+        return FITTING[key]
+    return st.sampled_from(CHOICES[key]) if key in CHOICES else OF_TYPE[kind]
 
 
 def changes_for(family):
     """Keys of all tables, and of one family of models."""
     section = settings_class(family)
-    own = {f"model.{field.name}" for field in dataclasses.fields(section)}
+    own = {f"model.{field.name}" for field in dataclasses.fields(section)} - DIVISORS
     optional = {
-        key: FITTING.get(key, OF_TYPE[kind])
+        key: fitting(key, kind)
         for key, kind in KEYS.items()
-        if key in own or key.partition(".")[0] not in ("model", "sound", "image")
+        if key in own or key.partition(".")[0] not in APART
     }
     named = {} if family == "lstm" else {"model.name": st.just(family)}
     return st.fixed_dictionaries(
         named, optional={k: v for k, v in optional.items() if k not in named}
     )
+
+
+# Those that must divide `model.hidden`.
+DIVISORS = {"model.heads", "model.key_heads", "model.attention_heads"}
 
 
 CHANGES = st.sampled_from(["lstm", *MODEL_SETTINGS]).flatmap(changes_for)
@@ -169,6 +187,8 @@ WRONG = {
     str: [3, True],
     str | None: [3, False],
     dict[str, str]: ["x", {"a": [1]}],
+    tuple[str, ...]: ["x", [1]],
+    tuple[float, ...]: [0.5, ["x"]],
 }
 
 
@@ -199,10 +219,11 @@ def test_a_misspelt_key_names_the_nearest(key, tmp_path):
     assert problem(tmp_path, text) == expected
 
 
+OTHER_NAMES = {*KEYS, *(key.partition(".")[0] for key in KEYS)}  # keys and tables
 FIRST_OF_NAME = {key.partition(".")[2]: key for key in reversed(KEYS) if "." in key}
 
 
-@pytest.mark.parametrize("key", [k for n, k in FIRST_OF_NAME.items() if n not in KEYS])
+@pytest.mark.parametrize("key", [k for n, k in FIRST_OF_NAME.items() if n not in OTHER_NAMES])
 def test_a_key_in_the_wrong_place_names_the_right_one(key, tmp_path):
     name = key.partition(".")[2]
     expected = f"x.toml: unknown key '{name}'. Did you mean '{key}'?"
@@ -214,7 +235,7 @@ def test_a_key_in_the_wrong_place_names_the_right_one(key, tmp_path):
     [
         ("hidden = 3", "x.toml: unknown key 'hidden'. Did you mean 'model.hidden'?"),
         ("[modle]\nhidden = 3", "x.toml: unknown table [modle]; use one of [data], [model], "
-         "[train], [sound], [image]. Did you mean [model]?"),
+         "[train], [sound], [image], [series], [target], [decoding]. Did you mean [model]?"),
         ("model = 'lstm'", "x.toml: model: got 'lstm'; wanted a table, [model]."),
         ("[[train]]\nsteps = 1", "x.toml: train: got [{'steps': 1}]; wanted a table, [train]."),
         ("[train]\nsteps = 0", "x.toml: train.steps: got 0; wanted at least 1."),

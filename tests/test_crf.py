@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from tolerance import assert_close
+from unspool.cells import CELLS
 from unspool.errors import ConfigError, ShapeError
 from unspool.layers.crf import START, ConditionalRandomField, forbidden_transitions
+from unspool.models.sequence_model import SequenceModel
+from unspool.models.settings import RecurrentSettings
 
 LABELS = ["O", "B-place", "I-place"]
 
@@ -144,3 +147,25 @@ def test_labels_of_another_scheme_follow_each_other_freely():
     pairs = forbidden_transitions([*LABELS, "B-name", "I-name"])
     assert (START, 2) in pairs and (3, 2) in pairs and (4, 2) in pairs
     assert (1, 2) not in pairs and (2, 2) not in pairs
+
+
+# Labels that depend on each other.
+
+TOKENS = {"kind": "tokens", "size": 9}
+
+
+@pytest.mark.parametrize("asked", ["auto", "yes", "no"])
+@pytest.mark.parametrize("suggested", [False, True])
+def test_crf_is_there_when_asked_for_or_left_open_and_suggested(asked, suggested):
+    output = {"mapping": "each", "size": 3, "crf": suggested}
+    model = SequenceModel(TOKENS, output, RecurrentSettings(hidden=4, crf=asked), CELLS["gru"])
+    assert (model.crf is not None) is (suggested if asked == "auto" else asked == "yes")
+
+
+@pytest.mark.parametrize(
+    "output", [{"mapping": "one"}, {"mapping": "ordinal"}, {"mapping": "each", "aligned": False}]
+)
+def test_crf_without_a_label_for_every_step_is_refused(output):
+    settings = RecurrentSettings(hidden=4, crf="yes")
+    with pytest.raises(ConfigError, match=r"model\.crf: only labels of every step"):
+        SequenceModel(TOKENS, {**output, "size": 3}, settings, CELLS["gru"])

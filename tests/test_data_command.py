@@ -87,13 +87,6 @@ def test_flags_are_written_as_they_are_read():
     assert {"bidirectional", "options"} <= {field.name for field in fields(ModelFlags)}
 
 
-def test_what_cannot_be_trained_yet_says_so_instead(call, tmp_path):
-    days = "".join(f"2020-01-{day:02},{day}.5\n" for day in range(1, 29))
-    (tmp_path / "series.csv").write_text(f"date,value\n{days}")
-    text = call("data", tmp_path / "series.csv")[1]
-    assert "'forecast' cannot be trained yet" in text and "Train on it" not in text
-
-
 @pytest.mark.parametrize(
     ("words", "content", "message"),
     [

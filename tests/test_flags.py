@@ -67,6 +67,10 @@ def other_value(key):
         "sound.hop": 0.02,
         "train.truncation_mean": 900,
         "train.accumulate": 2,
+        "sound.speed": 0.25,
+        "series.target": ("a", "b"),
+        "series.known": ("a", "b"),
+        "series.quantiles": (0.25, 0.5),
     }
     if key in special:
         return special[key]
@@ -82,6 +86,12 @@ def test_every_field_is_a_flag(key, call, library):
     argument = [f"--{name}", str(value)]
     if KEYS[key] is bool:
         argument = [f"--{name}"] if value else [f"--no-{name}"]
+    if isinstance(value, tuple):
+        argument = [part for each in value for part in (f"--{name}", str(each))]
+    if key == "data.fold":
+        argument += ["--data.folds", "9"]
+    if key == "model.heads":
+        argument += ["--model.hidden", str(16 * value)]
     if key == "model.tie":
         argument += ["--model.embedding", "0"]
     if key.startswith("model.") and (family := family_of(key)[0]) != "lstm":
@@ -95,6 +105,9 @@ def test_a_switch_can_be_turned_off_when_a_file_turns_it_on(key, call, library, 
     section, _, name = key.partition(".")
     (tmp_path / "x.toml").write_text(f"[{section}]\n{name} = true\n")
     flag = f"--no-{key.replace('_', '-')}"
+    if key.startswith("model."):
+        with (tmp_path / "x.toml").open("a") as file:
+            file.write(f"name = {family_of(key)[0]!r}\n")
     assert call("train", "x.txt", "--config", tmp_path / "x.toml")[0] == 0
     assert get(settings_of(library), key) is True
     assert call("train", "x.txt", "--config", tmp_path / "x.toml", flag)[0] == 0
@@ -166,7 +179,9 @@ def test_completion_completes_when_bash_runs_it(call, tmp_path):
     )
     (tmp_path / "ask.sh").write_text(script + ask)
     done = subprocess.run(["bash", tmp_path / "ask.sh"], capture_output=True, text=True)
-    assert done.stdout.split() == ["train", "--model.hidden", "tiny", "cosine", "constant"]
+    assert done.stdout.split() == [
+        "train", "translate", "--model.hidden", "tiny", "cosine", "constant",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

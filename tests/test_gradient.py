@@ -8,8 +8,9 @@ from equations import draw_parameters, make_cell, sources, units_for
 from scanning import unchecked
 from tolerance import TOLERANCES, assert_close
 from unspool.cells import CELLS
-from unspool.engine.gradient import ORDERS, RULES, gradient, lower
+from unspool.engine.gradient import CENTRED, ORDERS, RULES, gradient, lower
 from unspool.engine.graph import ARITY, LEAVES, resolve, simplify
+from unspool.engine.hoist import centred
 from unspool.engine.language import bilinear, block_diagonal, cell, layer_norm, maximum, tanh
 from unspool.engine.reference import TORCH, step, unstack
 from unspool.errors import BackendError
@@ -67,6 +68,8 @@ def by_graph(graph, parameters, x, state, arriving):
             case "parameter":
                 name, bracket, order = node.name.partition("(")
                 value = parameters[name]
+                if bracket + order == CENTRED:
+                    return centred(value, 0)
                 return value.permute(ORDERS[bracket + order]) if bracket else value
             case "inverse_width":
                 return x.new_tensor(1.0 / resolve(node.name, features, units))
@@ -76,15 +79,23 @@ def by_graph(graph, parameters, x, state, arriving):
     found = {}
     for index, adjoint in result.leaves.items():
         node, value = result.nodes[index], values[adjoint].expand(len(x), -1)
-        vector = node.op == "parameter"
-        found[node.name if node.op != "input" else "input"] = value.sum(0) if vector else value
+        if node.op == "parameter":
+            add(found, node.name, value.sum(0))
+        else:
+            found[node.name if node.op != "input" else "input"] = value
     for outer in result.matrices:
         name = result.nodes[outer.parameter].name
         adjoint = values[outer.adjoint].expand(len(x), -1)
         total = adjoint.T @ values[outer.operand].expand(len(x), -1)
-        total = total.view(parameters[name].shape)
-        found[name] = found[name] + total if name in found else total
+        add(found, name, total.view(parameters[name.removesuffix(CENTRED)].shape))
     return found
+
+
+def add(found, name, total):
+    """A parameter's gradient, projected where the parameter was centred."""
+    if name.endswith(CENTRED):
+        name, total = name.removesuffix(CENTRED), centred(total, 0)
+    found[name] = found[name] + total if name in found else total
 
 
 def by_autograd(graph, parameters, x, state, arriving):

@@ -10,7 +10,7 @@ import torch
 import faults
 import unspool
 from trainings import EVERYTHING, Child, small_settings, small_text
-from unspool import jobs
+from unspool import jobs, one_training
 from unspool.config import from_toml
 from unspool.devices import choose_device
 from unspool.errors import ConfigError, DataError, RunError
@@ -187,14 +187,14 @@ def test_minutes_fix_the_number_of_steps_in_the_record(text, tmp_path):
 
 
 def test_trial_of_the_speed_changes_nothing_of_the_training(text, tmp_path, monkeypatch):
-    real = jobs._with_steps
+    real = one_training.with_steps
 
     def measured(*arguments):
         real(*arguments)
         return settings
 
     settings = small_settings(train__steps=4, task="write")
-    monkeypatch.setattr(jobs, "_with_steps", measured)
+    monkeypatch.setattr(one_training, "with_steps", measured)
     jobs.train(text, settings=settings, out=tmp_path / "tried", minutes=0.01)
     jobs.train(text, settings=settings, out=tmp_path / "plain")
     one, other = (

@@ -230,13 +230,16 @@ def test_files_named_by_their_part_are_it(tmp_path):
 
 def test_series_are_parted_by_time_even_if_their_rows_are_not_in_order(tmp_path):
     days = [
-        f"2020-{m:02}-{d:02},{m * d + i}" for i, m in enumerate(range(1, 11)) for d in range(1, 11)
+        f"{d:02}.{m:02}.2021,{m * d + i}" for i, m in enumerate(range(1, 11)) for d in range(1, 29)
     ]
     random.Random(0).shuffle(days)
     (tmp_path / "days.csv").write_text("\n".join(["date,value", *days]))
     reading = read(tmp_path / "days.csv", DataSettings(split=0.8))
     table = reading.examples.inputs[0]
-    dates = {part: [table.rows[i][0] for i in rows] for part, rows in reading.parts.items()}
+    dates = {
+        part: [table.rows[i][0].split(".")[::-1] for i in rows]
+        for part, rows in reading.parts.items()
+    }
     assert max(dates["train"]) < min(dates["validation"])
     assert max(dates["validation"]) < min(dates["test"])
 

@@ -21,7 +21,7 @@ from unspool.errors import (
     RunError,
 )
 from unspool.predictor import load
-from unspool.tasks import write
+from unspool.tasks import text_loss, write
 from unspool.training.checkpoint import MODEL_FORMAT, newest_checkpoint
 from unspool.training.layout import list_checkpoints
 from unspool.training.manifest import MANIFEST, seal
@@ -130,7 +130,7 @@ def test_table_of_no_tokens_is_refused(trained):
 
 
 def test_perplexity_of_a_hopeless_model_is_infinite_and_no_crash(trained, monkeypatch):
-    monkeypatch.setattr(write, "stream_loss", lambda model, tokens: 1000.0)
+    monkeypatch.setattr(text_loss, "total_loss", lambda windows: 1000.0)
     assert load(trained[0]).evaluate("the cat")["perplexity"] == math.inf
 
 
@@ -203,7 +203,7 @@ def reseal(folder, **changes):
         ({"model": {"hidden": {}}}, r"model\.hidden: got \{\}"),
         ({"cell": {}}, "describes no model"),
         ({"cell": []}, "describes no model"),
-        ({"task": "translate"}, "unknown name 'translate'; use one of write"),
+        ({"task": "sing"}, "unknown name 'sing'; use one of write"),
     ],
 )
 def test_model_that_is_not_what_it_claims_is_refused_before_it_takes_memory(

@@ -7,6 +7,7 @@ import pytest
 
 from unspool.data.reading import read
 from unspool.data.settings import DataSettings
+from unspool.data.wav import encode_wav
 from unspool.errors import ConfigError, DataError
 
 SENTENCES = [f"this is sentence number {i}" for i in range(12)]
@@ -137,12 +138,18 @@ def test_task_write_takes_any_text_as_running_text(tmp_path):
     assert reading.examples.inputs[0].startswith("this is sentence number 0\tx\n")
 
 
+def content(ending, tone):
+    """Of a sound that can be read; what only its name is looked at may hold anything."""
+    waveform = np.sin(np.arange(800, dtype=np.float32) * (1 + tone) / 40)
+    return encode_wav(waveform, 8000) if ending == "wav" else bytes([tone])
+
+
 @pytest.mark.parametrize("ending", ["wav", "flac", "png"])
 def test_folders_name_the_labels_of_files_in_them(tmp_path, ending):
     for label in ("up", "down"):
         (tmp_path / label).mkdir()
         for i in range(4):
-            (tmp_path / label / f"{i}.{ending}").write_bytes(f"{label}{i}".encode())
+            (tmp_path / label / f"{i}.{ending}").write_bytes(content(ending, 7 * i))
     (tmp_path / f"stray.{ending}").write_bytes(b"x")
     (tmp_path / "notes.txt").write_text("about")
     reading = read(tmp_path)
@@ -169,7 +176,7 @@ def test_paths_in_a_table_are_relative_to_it_and_missing_files_are_refused(tmp_p
     (tmp_path / "clips").mkdir()
     rows = ["path,label"]
     for i in range(6):
-        (tmp_path / "clips" / f"{i}.wav").write_bytes(bytes([i]))
+        (tmp_path / "clips" / f"{i}.wav").write_bytes(encode_wav(np.full(9, i / 10), 8000))
         rows.append(f"clips/{i}.wav,{i % 2}")
     (tmp_path / "index.csv").write_text("\n".join([*rows, "clips/none.wav,1"]))
     for source in (tmp_path / "index.csv", tmp_path):
@@ -183,7 +190,8 @@ def test_images_with_captions_and_sounds_with_transcripts_are_recognised(tmp_pat
     for ending, task in (("png", "caption"), ("wav", "transcribe")):
         rows = []
         for i, text in enumerate(SENTENCES):
-            (tmp_path / f"{i}.{ending}").write_bytes(bytes([i]))
+            data = bytes([i]) if ending == "png" else encode_wav(np.full(9, i / 10), 8000)
+            (tmp_path / f"{i}.{ending}").write_bytes(data)
             rows.append(json.dumps({"file": f"{i}.{ending}", "text": text}))
         (tmp_path / f"{ending}.jsonl").write_text("\n".join(rows))
         reading = read(tmp_path / f"{ending}.jsonl")
@@ -362,7 +370,7 @@ def test_inputs_alone_are_read_for_a_prediction(tmp_path):
     reading = read(tmp_path / "table", task="classify", labelled=False)
     assert reading.examples.inputs == ["a first text", "and one more"]
     assert reading.examples.rows[1] == {"id": "2", "text": "and one more"}
-    (tmp_path / "a.wav").write_bytes(b"x")
+    (tmp_path / "a.wav").write_bytes(encode_wav(np.zeros(9), 8000))
     reading = read(tmp_path / "a.wav", task="listen", labelled=False)
     assert reading.examples.inputs == [str(tmp_path / "a.wav")]
 

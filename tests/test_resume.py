@@ -26,7 +26,7 @@ from trainings import (
     small_text,
     trace,
 )
-from unspool import jobs
+from unspool import jobs, one_training
 from unspool.errors import DataError, RunError
 from unspool.tasks import write
 from unspool.tasks.write import Writing
@@ -297,7 +297,7 @@ def test_model_is_that_of_the_last_step_when_the_best_checkpoint_is_damaged(tmp_
     settings = small_settings(train__steps=30, train__evaluate_every=10)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Writing, "evaluate", lambda self: next(losses))
-        patch.setattr(jobs, "save_model", refuse)
+        patch.setattr(one_training, "save_model", refuse)
         with pytest.raises(RunError, match="stopped here"):
             jobs.train(text, settings=settings, out=tmp_path / "run")
     damage(tmp_path / "run" / "checkpoints" / "step-000010" / "model.safetensors")

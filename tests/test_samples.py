@@ -8,8 +8,10 @@ from unspool.data.settings import DataSettings
 from unspool.data.source import Source
 from unspool.errors import ConfigError
 
+PROSE = ("english", "sentiment", "stars", "tag")
 
-@pytest.mark.parametrize("name", SAMPLES)
+
+@pytest.mark.parametrize("name", PROSE)
 def test_sample_is_plain_text_long_enough_to_train_on(name):
     text = sample_text(name)
     assert len(text) > 30_000 and text.isascii()

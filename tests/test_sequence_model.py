@@ -48,6 +48,7 @@ IMAGE = {"kind": "image", "height": 6, "width": 8, "channels": 2}
 IMAGES = {
     "gru": FAMILIES["gru"],
     "cnn": ConvolutionSettings(hidden=6, pool_every=2, dense=16, residual=True, dropout=0.0),
+    "batch norm": ConvolutionSettings(hidden=6, layers=2, batch_norm=True, dropout=0.0),
     "mlp": FAMILIES["mlp"],
     "lenet": LeNetSettings(first_maps=2, second_maps=3, first_dense=8, second_dense=6),
 }
@@ -288,8 +289,8 @@ def test_reading_in_pieces_is_reading_at_once(kind, rng):
 @pytest.mark.parametrize(
     ("family", "mapping", "said"),
     [
-        ("lstm", "each", "only a recurrent model of one direction"),
-        ("cnn", "each", "only a recurrent model of one direction"),
+        ("lstm", "each", "only a recurrent model or a transformer of one direction"),
+        ("cnn", "each", "only a recurrent model or a transformer of one direction"),
         ("rnn", "one", "'one' wants a whole sequence"),
     ],
 )

@@ -11,7 +11,8 @@ from tests.tolerance import assert_close
 from unspool.data.augment import masked, noisy, shifted
 from unspool.data.made_samples import tones
 from unspool.data.resample import resample
-from unspool.data.sound import SoundEncoder, log_mel, mel_filters, read_sound
+from unspool.data.sound import SoundEncoder, log_mel, mel_filters
+from unspool.data.sound_file import read_sound
 from unspool.data.sound_settings import SoundSettings
 from unspool.data.wav import decode_wav, encode_wav
 from unspool.errors import ConfigError, DataError

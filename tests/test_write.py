@@ -19,14 +19,12 @@ from unspool.errors import ConfigError, DataError
 from unspool.models.language_model import LanguageModel
 from unspool.models.sampling import SamplingSettings
 from unspool.models.settings import RecurrentSettings
-from unspool.tasks import write as writing
+from unspool.tasks import text_loss
+from unspool.tasks.text_loss import bits_per_character, stream_loss, summed_loss
 from unspool.tasks.write import (
     Writing,
-    bits_per_character,
     ngram_baseline,
     read_corpus,
-    stream_loss,
-    summed_loss,
     verdict,
     write,
 )
@@ -186,7 +184,7 @@ def test_stream_loss_does_not_depend_on_the_length_of_its_windows(rows, length, 
     model = small_model().double()
     tokens = torch.randint(7, (101,), generator=rng)
     expected = stream_loss(model, tokens, rows)
-    monkeypatch.setattr(writing, "EVALUATION_LENGTH", length)
+    monkeypatch.setattr(text_loss, "EVALUATION_LENGTH", length)
     assert stream_loss(model, tokens, rows) == pytest.approx(expected, rel=1e-12)
 
 

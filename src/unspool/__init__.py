@@ -17,13 +17,17 @@ _HOMES = {
     ),
     "Recurrent": "unspool.layers.recurrent",
     "train": "unspool.jobs",
+    "compare": "unspool.comparing.compare",
     "resume": "unspool.jobs",
     "load": "unspool.predictor",
+    "SequenceClassifier": "unspool.estimators",
+    "SequenceRegressor": "unspool.estimators",
 }
 
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
+    from unspool.comparing.compare import compare
     from unspool.engine.language import (
         bilinear,
         block_diagonal,
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
         tanh,
         where,
     )
+    from unspool.estimators import SequenceClassifier, SequenceRegressor
     from unspool.jobs import resume, train
     from unspool.layers.recurrent import Recurrent
     from unspool.predictor import load

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from unspool.data.examples import Examples
-from unspool.data.reading import read
+from unspool.data.opening import read_source
+from unspool.data.reading import Reading, read
 from unspool.data.settings import DataSettings
 from unspool.data.text import printable
 from unspool.errors import ConfigError, DataError
@@ -27,28 +28,36 @@ def answered(
     file: str | Path | None = None,
     lines: Iterable[str] = (),
     tell: Callable[[str], None] = lambda text: None,
+    predictor: ExamplePredictor | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One answer for each input, in their order.
 
     Args:
         run: a run, or a model folder, of any task but writing.
-        inputs: texts, words with spaces in between, or paths of sounds and images.
+        inputs: texts, words with spaces in between, or paths of sounds and images; of a forecast
+            the path of a file.
         file: a file like the one that was trained on, read instead and as the run reads; its labels
-            are not looked at.
+            are not looked at. A forecast begins at its end; without a file, at the end of the
+            run's own data.
         lines: read one input a line, where there is neither.
         tell: called with a sentence on rows of the file that are refused, and so have no answer.
+        predictor: of the run; None loads it.
 
     Yields:
         ``input`` and what the task answers: ``answer``, ``probability`` and others; of a file with
-        columns also ``row``, those of the input.
+        columns also ``row``, those of the input. Of a forecast, for each step ahead, what
+        `unspool.tasks.forecast_answers.ForecastAnswers.ahead` yields.
 
     Raises:
         ConfigError: for a run that writes, or inputs and a file at once.
         DataError: for an input that cannot be read, with its number or place.
     """
-    predictor = _answering(run)
+    predictor = predictor or _answering(run)
     if inputs and file is not None:
-        raise ConfigError("unspool predict: got inputs and --file; wanted one of the two.")
+        raise ConfigError("got inputs and --file; wanted one of the two.")
+    if predictor.task == "forecast":
+        yield from _ahead(predictor, Path(run), [*inputs, *([] if file is None else [file])], tell)
+        return
     if file is not None:
         yield from _of_file(predictor, run, file, tell)
         return
@@ -63,7 +72,16 @@ def answered(
         for each, answer in zip(given, answers, strict=True):
             yield {"input": _plain(each), **answer}
     if not number:
-        raise DataError("unspool predict: got no input; wanted arguments, --file, or lines.")
+        raise DataError("got no input; wanted arguments, --file, or lines.")
+
+
+def following(run: str | Path, beam: int) -> ExamplePredictor:
+    """A run that transcribes, following so many beginnings of a transcript at once; 1 is greedy.
+
+    Raises:
+        ConfigError: for a run that does something else, or fewer than one.
+    """
+    return _answering(run).with_beam(beam)
 
 
 def explained(run: str | Path, text: str) -> dict[str, Any]:
@@ -171,12 +189,7 @@ def _of_file(
     """Answers for the usable rows of a file."""
     settings = _settings(Path(run))
     reading = read([file], settings, predictor.task, labelled=False)
-    if reading.refused:
-        first = reading.refused[0]
-        tell(
-            f"{reading.total:,} {reading.unit}: {reading.used:,} used, {len(reading.refused):,} "
-            f"refused; the first: {first.place}: {first.reason}"
-        )
+    _tell_refused(reading, tell)
     every = reading.examples
     if every.kind != predictor.answers.encoder.reads:
         raise DataError(
@@ -188,6 +201,58 @@ def _of_file(
         answers = predictor.answers.predict_examples(predictor.model, examples)
         for index, answer in enumerate(answers):
             yield {"input": _plain(examples.inputs[index]), **_row(examples, index), **answer}
+
+
+def _ahead(
+    predictor: ExamplePredictor,
+    run: Path,
+    files: Sequence[str | Path],
+    tell: Callable[[str], None],
+) -> Iterator[dict[str, Any]]:
+    """What comes behind the end of a file, or of the run's own data as it is now."""
+    if len(files) > 1:
+        raise ConfigError(f"unspool predict: got {len(files)} files; a forecast wants one.")
+    if files:
+        reading = read([files[0]], _settings(run), predictor.task, labelled=False)
+    else:
+        reading = _own_data(run, tell)
+    _tell_refused(reading, tell)
+    encoder = predictor.answers.encoder
+    for row in predictor.answers.ahead(predictor.model, reading.examples.inputs[0], tell):
+        given = {encoder.group: row["series"], encoder.date: row["date"]}
+        kept = {name: value for name, value in given.items() if name is not None}
+        yield {"row": kept or {"step": row["step"]}, **row}
+
+
+def _own_data(run: Path, tell: Callable[[str], None]) -> Reading:
+    """What a run was trained on, or what has become of it."""
+    if not (run / layout.HEADER).exists():
+        raise DataError(f"{run}: is a model without its data; wanted a file to forecast from.")
+    record = Record.read(Run.open(run))
+    if record.source.in_memory:
+        raise DataError(
+            f"{run}: was trained on data in memory, which a run does not keep; wanted a file, or "
+            f"`unspool.load({str(run)!r}).predict([data])`."
+        )
+    try:
+        record.source.check()
+    except DataError as error:
+        if not all(Path(each).exists() for each in record.source.paths):
+            raise
+        tell(f"{error} The forecast begins where the data ends now.")
+    settings = record.settings
+    reading = read_source(record.source, settings.data, settings.task, settings.seed)
+    assert isinstance(reading, Reading)
+    return reading
+
+
+def _tell_refused(reading: Reading, tell: Callable[[str], None]) -> None:
+    if reading.refused:
+        first = reading.refused[0]
+        tell(
+            f"{reading.total:,} {reading.unit}: {reading.used:,} used, {len(reading.refused):,} "
+            f"refused; the first: {first.place}: {first.reason}"
+        )
 
 
 def _row(examples: Examples, index: int) -> dict[str, Any]:
@@ -234,6 +299,12 @@ def _plain(value: Any) -> Any:
 def _columns(row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What was read and what is said, by column."""
     given = row.get("row") or {"input": _cell(row["input"])}
+    if "forecast" in row:
+        return dict(given), {
+            column if name == "point" else f"{column} {name}": value
+            for column, values in row["forecast"].items()
+            for name, value in values.items()
+        }
     said = {
         name: _cell(value)
         for name, value in row.items()

@@ -10,10 +10,10 @@ from typing import Any
 from unspool.config import Settings, Wish
 from unspool.data.in_memory import NAME, is_in_memory
 from unspool.data.opening import recognise_source
+from unspool.data.samples import SAMPLES
 from unspool.data.source import Source
 from unspool.errors import ConfigError
 from unspool.record import Record
-from unspool.tasks.table import TASKS
 
 
 def wish_of(settings: Settings | Wish | None, changes: Mapping[str, Any]) -> Wish:
@@ -82,19 +82,13 @@ def recognised(origin: Source, wish: Wish, data: Any = None) -> Settings:
         origin: of the data.
         wish: what was asked for.
         data: what was in memory, if it was.
-
-    Raises:
-        ConfigError: if it is one that cannot be trained.
     """
     asked = wish.settings()
     if asked.task != "auto":
         return asked
+    if origin.sample:
+        return wish.settings(SAMPLES[origin.sample][0])
     task = recognise_source(origin, asked.data, data)
-    if task not in TASKS:
-        raise ConfigError(
-            f"{origin.name}: asks for '{task}', which cannot be trained yet; what can is "
-            f"{', '.join(TASKS)}: name one with --task if the data fits it."
-        )
     return wish.settings(task)
 
 

@@ -13,7 +13,13 @@ from collections.abc import Sequence
 
 from cyclopts.exceptions import CycloptsError
 
-from unspool.commands import looking, training, using  # noqa: F401 - they add their commands
+from unspool.commands import (  # noqa: F401 - adding theirs
+    comparing,
+    looking,
+    training,
+    translating,
+    using,
+)
 from unspool.commands.app import app
 from unspool.errors import UnspoolError
 from unspool.training.interruption import Interrupted

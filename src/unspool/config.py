@@ -10,6 +10,7 @@ import dataclasses
 import re
 import typing
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,9 +18,12 @@ from typing import Any
 
 from unspool.config_file import parse_toml, read_toml, write_toml
 from unspool.data.image_settings import ImageSettings
+from unspool.data.series_settings import SeriesSettings
 from unspool.data.settings import DataSettings
 from unspool.data.sound_settings import SoundSettings
+from unspool.data.target_settings import TargetSettings
 from unspool.errors import ConfigError, nearest, unknown
+from unspool.models.decoding_settings import DecodingSettings
 from unspool.models.settings import ModelSettings, RecurrentSettings, settings_class
 from unspool.tasks.table import TASKS as TASK_TABLE
 from unspool.training.settings import TrainSettings
@@ -40,6 +44,9 @@ class Settings:
         train: the ``[train]`` table.
         sound: the ``[sound]`` table.
         image: the ``[image]`` table.
+        series: the ``[series]`` table.
+        target: the ``[target]`` table.
+        decoding: the ``[decoding]`` table.
 
     Example:
         >>> resolve(None, {"size": "tiny", "model.hidden": 100}).model.hidden
@@ -56,6 +63,9 @@ class Settings:
     train: TrainSettings = field(default_factory=TrainSettings)
     sound: SoundSettings = field(default_factory=SoundSettings)
     image: ImageSettings = field(default_factory=ImageSettings)
+    series: SeriesSettings = field(default_factory=SeriesSettings)
+    target: TargetSettings = field(default_factory=TargetSettings)
+    decoding: DecodingSettings = field(default_factory=DecodingSettings)
 
     def __post_init__(self) -> None:
         problems = []
@@ -321,12 +331,21 @@ def _typed(value: Any, annotation: Any) -> Any:
         return None
     if annotation in (str, str | None):
         return _text(value)
+    if typing.get_origin(annotation) is tuple:
+        return _list(value, typing.get_args(annotation)[0])
     if isinstance(value, bool) is (annotation is bool) and isinstance(value, TYPES[annotation][0]):
         try:
             return annotation(value)
         except OverflowError:
             raise ValueError("a smaller number") from None
     raise ValueError(TYPES[annotation][1])
+
+
+def _list(value: Any, member: type) -> tuple[Any, ...]:
+    if isinstance(value, list | tuple):
+        with suppress(ValueError):
+            return tuple(_typed(each, member) for each in value)
+    raise ValueError("a list of texts" if member is str else "a list of numbers")
 
 
 def _option(value: Any) -> str:

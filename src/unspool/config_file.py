@@ -87,6 +87,8 @@ def _table(prefix: str, settings: Any, wanted: Collection[str] | None = None) ->
 def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_literal, value))}]"
     # JSON escapes text as TOML does, except for the one control character it leaves alone.
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -55,6 +55,7 @@ class Progress:
         validation: latest loss on the validation part.
         best: lowest of those.
         speed: tokens a second over the last steps; 0 before the first.
+        scale: of the loss, in words, where it is no likelihood; empty for nats.
     """
 
     unit: str = "token"
@@ -66,12 +67,14 @@ class Progress:
     validation: float = math.nan
     best: float = math.inf
     speed: float = 0.0
+    scale: str = ""
 
     def read(self, event: Event, now: float) -> None:
         """Take in one event that came at ``now`` seconds."""
         kind = event["event"]
         if kind in ("start", "resume"):
             self.unit, self.steps = event["unit"], event["steps"]
+            self.scale = event.get("scale", "")
             self.step = self.first = event.get("step", 0)
             self.began = now
         elif kind == "step":
@@ -81,6 +84,10 @@ class Progress:
         elif kind == "evaluation":
             self.validation = event["loss"]
             self.best = min(self.best, self.validation)
+
+    def shown(self, loss: float) -> str:
+        """A loss with its unit."""
+        return f"{loss:.4f} {self.scale}" if self.scale else both(loss, self.unit)
 
     def time_left(self, now: float) -> float | None:
         """Seconds to the last step at the pace so far; None before there is a pace."""
@@ -93,15 +100,20 @@ class PlainDisplay:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.progress, self.clock = Progress(), clock
+        self.several = False  # of several runs only what each came to is printed
+        self.estimated = False
 
     def __call__(self, event: Event) -> None:
         """Read one event; print if it is one to print."""
         self.progress.read(event, self.clock())
         seen = self.progress
-        if event["event"] == "evaluation":
+        if event["event"] in ("run", "ran"):
+            self.several = True
+            print(run_line(event), file=sys.stderr, flush=True)
+        elif event["event"] == "evaluation" and not self.several:
             best = ", the best so far" if event["best"] else ""
             print(
-                f"step {event['step']} of {seen.steps}: validation {both(event['loss'], seen.unit)}"
+                f"step {event['step']} of {seen.steps}: validation {seen.shown(event['loss'])}"
                 f"{best}; {seen.speed:,.0f} {seen.unit}s/s",
                 file=sys.stderr,
                 flush=True,
@@ -110,6 +122,21 @@ class PlainDisplay:
             print(visible(reading_brief(event)), file=sys.stderr, flush=True)
         elif event["event"] == "warning":
             print(f"Warning: {visible(event['text'])}", file=sys.stderr, flush=True)
+        elif event["event"] == "note" and not self.several:
+            print(visible(event["text"]), file=sys.stderr, flush=True)
+        elif event["event"] == "step" and not (self.several or self.estimated):
+            self._estimate(self.clock())
+
+    def _estimate(self, now: float) -> None:
+        """Say once, after the first steps, how long all of them will take."""
+        seen = self.progress
+        if now - seen.began < TRIAL:
+            return
+        self.estimated = True
+        left = seen.time_left(now)
+        if left is not None and left >= WORTH_TELLING:
+            steps = seen.steps - seen.first
+            print(f"{steps:,} steps will take {about(left + now - seen.began)}.", file=sys.stderr)
 
 
 class LiveDisplay(AbstractContextManager["LiveDisplay"]):
@@ -152,6 +179,8 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
             self.console.print(Text(visible(reading_brief(event))))
         elif kind in ("start", "resume"):
             self.console.print(Text(describe(event)))
+        elif kind in ("run", "ran"):
+            self.console.print(Text(run_line(event)))
         elif kind == "baseline":
             shown = figure(event, self.progress.unit)
             self.console.print(Text(f"{event['name']}: {shown}, in {event['seconds']:.1f} s"))
@@ -160,6 +189,8 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
             self.console.print(Text(visible(event["text"].strip("\n"))))
         elif kind == "warning":
             self.console.print(Text(f"Warning: {visible(event['text'])}", style="yellow"))
+        elif kind == "note":
+            self.console.print(Text(visible(event["text"])))
 
     def render(self) -> RenderableType:
         """What stands at the bottom of the screen now."""
@@ -182,7 +213,7 @@ def _training_lines(progress: Progress, now: float) -> RenderableType:
     last, unit = progress.last, progress.unit
     left = progress.time_left(now)
     bar = ProgressBar(total=progress.steps, completed=progress.step)
-    figures = [f"loss {both(last['loss'], unit)}", f"{progress.speed:,.0f} {unit}s/s"]
+    figures = [f"loss {progress.shown(last['loss'])}", f"{progress.speed:,.0f} {unit}s/s"]
     if not math.isnan(progress.validation):
         figures.append(f"validation {progress.validation:.3f} (best {progress.best:.3f})")
     steps = [
@@ -222,6 +253,20 @@ def describe(event: Event) -> str:
     )
 
 
+def run_line(event: Event) -> str:
+    """Which of several runs begins, or what it came to.
+
+    Example:
+        >>> run_line({"event": "run", "number": 2, "of": 6, "name": "gru-0"})
+        'run 2 of 6: gru-0'
+    """
+    which = f"run {event['number']} of {event['of']}: {event['name']}"
+    if event["event"] == "run":
+        return which
+    report = event["report"]
+    return f"{which}: {figure(report, report.get('unit', ''))}, {report['steps']:,} steps"
+
+
 def both(loss: float, unit: str) -> str:
     """A loss in nats and in bits.
 
@@ -254,6 +299,24 @@ def _with_interval(measured: Event) -> str:
     return f"{score} ({low:.3f} to {high:.3f})"
 
 
+def text_figures(measured: Event) -> str:
+    """How near written texts come to the true ones, besides the measure that ranks; or nothing.
+
+    Example:
+        >>> text_figures({"exact_match": 0.982, "character_error_rate": 0.0041})
+        'exact match 98.2 %; character error rate 0.41 %'
+    """
+    if "exact_match" not in measured or "character_error_rate" not in measured:
+        return ""
+    exact, errors = measured["exact_match"], measured["character_error_rate"]
+    said = [f"exact match {exact:.1%}; character error rate {errors:.2%}".replace("%", " %")]
+    if "bleu" in measured:
+        bleu = measured["bleu"]
+        low, high = bleu["interval"]
+        said.append(f"BLEU {bleu['score']:.1f} ({low:.1f} to {high:.1f}), {bleu['signature']}")
+    return "\n".join(said)
+
+
 def clock_time(seconds: float) -> str:
     """Minutes and seconds, or hours too.
 
@@ -264,6 +327,22 @@ def clock_time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def about(seconds: float) -> str:
+    """A time that is only an estimate.
+
+    Example:
+        >>> about(42.0), about(260.0), about(9000.0)
+        ('about 40 seconds', 'about 4 minutes', 'about 2.5 hours')
+    """
+    if seconds < 90:
+        return f"about {max(10, round(seconds, -1)):.0f} seconds"
+    return (
+        f"about {seconds / 60:.0f} minutes"
+        if seconds < 5400
+        else f"about {seconds / 3600:.1f} hours"
+    )
 
 
 def visible(text: str) -> str:
@@ -348,6 +427,8 @@ def derivation_table(derivation: Derivation) -> RenderableType:
 
 # Seconds after which waiting deserves a bar.
 PATIENCE = 2.0
+# Seconds of training from which the rest is estimated, and the least that is worth a line.
+TRIAL, WORTH_TELLING = 3.0, 10.0
 # What a terminal would act on, shown as Unicode's pictures of control characters instead.
 PICTURES = {
     **{code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"},

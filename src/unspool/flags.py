@@ -18,10 +18,22 @@ from cyclopts import Group, Parameter
 
 from unspool.config import DEVICES, SIZES, TASKS, Settings, Wish
 from unspool.data.image_settings import ImageSettings
+from unspool.data.series_settings import TABLES as SERIES_TABLES
+from unspool.data.series_settings import SeriesSettings
 from unspool.data.settings import HEADERS, TOKENS, TOO_LONG, DataSettings
 from unspool.data.sound_settings import NORMALISATIONS, SoundSettings
+from unspool.data.target_settings import TargetSettings
 from unspool.errors import ConfigError
-from unspool.models.settings import CHARACTERS, POOLINGS, ModelSettings, RecurrentSettings
+from unspool.models.decoding_settings import DecodingSettings
+from unspool.models.setting_bounds import (
+    ATTENDS,
+    CHARACTERS,
+    CRFS,
+    POOLINGS,
+    SCORES,
+    TRANSFORMER_TABLES,
+)
+from unspool.models.settings import ModelSettings, RecurrentSettings
 from unspool.tasks.table import TASKS as TASK_TABLE
 from unspool.training.settings import OPTIMISERS, SCHEDULES, TRUNCATIONS, TrainSettings
 from unspool.usage import whole_number
@@ -89,7 +101,7 @@ def _flag(field: dataclasses.Field[Any], prefix: str, helps: Mapping[str, str]) 
 
 def _default(field: dataclasses.Field[Any], key: str) -> str | bool:
     """What the help shows: the default, and what sizes make of it."""
-    if field.default in (None, dataclasses.MISSING):
+    if field.default in (None, (), dataclasses.MISSING):
         return False
     shown = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
     writing = TASK_TABLE["write"].defaults
@@ -116,7 +128,13 @@ CHOICES = {
     "data.too_long": TOO_LONG,
     "model.pooling": (*POOLINGS, "flatten"),
     "model.characters": CHARACTERS,
+    "model.crf": CRFS,
+    "model.score": SCORES,
+    "model.attends": ATTENDS,
+    **{f"model.{name}": table for name, table in TRANSFORMER_TABLES.items()},
+    **{f"series.{name}": table for name, table in SERIES_TABLES.items()},
     "sound.normalise": NORMALISATIONS,
+    "target.tokens": TOKENS,
     "train.truncation": TRUNCATIONS,
     "train.optimiser": OPTIMISERS,
     "train.schedule": SCHEDULES,
@@ -127,6 +145,9 @@ ModelFlags = section_flags("model", *typing.get_args(ModelSettings))
 TrainFlags = section_flags("train", TrainSettings)
 SoundFlags = section_flags("sound", SoundSettings)
 ImageFlags = section_flags("image", ImageSettings)
+SeriesFlags = section_flags("series", SeriesSettings)
+TargetFlags = section_flags("target", TargetSettings)
+DecodingFlags = section_flags("decoding", DecodingSettings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,12 +162,17 @@ class SettingsFlags:
         seed: of weights, order, dropout and samples.
         threads: processor threads; 0 leaves the choice to torch.
         device: where to compute.
+        folds: cross-validation in so many parts; 0 splits once.
+        vectors: a file of word vectors (GloVe, word2vec) that embeddings start from.
         config: a TOML file with settings; flags win over it.
         model_fields: the model.
         train_fields: the training.
         data_fields: the data.
         sound_fields: sounds.
         image_fields: images.
+        series_fields: series over time.
+        target_fields: texts that are written.
+        decoding_fields: how they are searched for.
     """
 
     # The string is declared before the dataclass that shares its name: then both are read.
@@ -157,6 +183,8 @@ class SettingsFlags:
     seed: Annotated[int | None, _short(Settings().seed)] = None
     threads: Annotated[int | None, _short(Settings().threads)] = None
     device: Annotated[str | None, _short(Settings().device, DEVICES)] = None
+    folds: Annotated[int | None, _short(DataSettings().folds)] = None
+    vectors: Annotated[str | None, Parameter(show_default=False)] = None
     config: Path | None = None
     model_fields: Annotated[
         ModelFlags | None, Parameter(name="--model", group=Group("Model", sort_key=1))
@@ -174,6 +202,15 @@ class SettingsFlags:
     image_fields: Annotated[
         ImageFlags | None, Parameter(name="--image", group=Group("Images", sort_key=5))
     ] = None
+    series_fields: Annotated[
+        SeriesFlags | None, Parameter(name="--series", group=Group("Series", sort_key=6))
+    ] = None
+    target_fields: Annotated[
+        TargetFlags | None, Parameter(name="--target", group=Group("Targets", sort_key=7))
+    ] = None
+    decoding_fields: Annotated[
+        DecodingFlags | None, Parameter(name="--decoding", group=Group("Decoding", sort_key=8))
+    ] = None
 
     def wish(self) -> Wish:
         """What was asked for, of the file and the flags.
@@ -190,7 +227,7 @@ class SettingsFlags:
             ConfigError: if a short form and its field were both given and differ.
         """
         changes = {}
-        for prefix in ("model", "train", "data", "sound", "image"):
+        for prefix in SECTIONS:
             given = getattr(self, f"{prefix}_fields")
             if given is not None:
                 changes |= {
@@ -221,6 +258,8 @@ class SettingsFlags:
             flag = key.replace("_", "-")
             if isinstance(value, bool):
                 words.append(f"--{flag}" if value else f"--no-{flag}")
+            elif isinstance(value, tuple):
+                words += [word for each in value for word in (f"--{flag}", str(each))]
             elif isinstance(value, Mapping):
                 for name, each in value.items():
                     words += [f"--{flag}.{name}", str(each)]
@@ -229,9 +268,12 @@ class SettingsFlags:
         return words
 
 
+SECTIONS = ("model", "train", "data", "sound", "image", "series", "target", "decoding")
 # Short form and the key it sets.
 SHORT_FORMS = {
     "model": "model.name",
     "steps": "train.steps",
+    "folds": "data.folds",
+    "vectors": "data.vectors",
     **{name: name for name in ("size", "task", "seed", "threads", "device")},
 }

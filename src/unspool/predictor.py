@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,11 @@ from unspool.models.settings import ModelSettings
 from unspool.record import Record
 from unspool.tasks.corpus import UNITS
 from unspool.tasks.job import Answers
+from unspool.tasks.live_transcript import LiveTranscript
 from unspool.tasks.table import TASKS
-from unspool.tasks.write import TOKENIZER_FILE, measured, write
+from unspool.tasks.text_loss import measured
+from unspool.tasks.transcript_answers import TranscriptAnswers
+from unspool.tasks.write import TOKENIZER_FILE, write
 from unspool.training import layout
 from unspool.training.checkpoint import load_model, newest_checkpoint
 from unspool.training.durable import one_line
@@ -177,6 +180,26 @@ class ExamplePredictor:
         """
         return self.answers.predict(self.model, inputs)
 
+    def live(self) -> LiveTranscript:
+        """A transcription of sound that still comes in, of a run that transcribes.
+
+        Raises:
+            ConfigError: if the run does something else, or its model needs the end of a sound.
+        """
+        if not isinstance(self.answers, TranscriptAnswers):
+            raise ConfigError(f"{self.where}: is a model for '{self.task}'; wanted 'transcribe'.")
+        return self.answers.live(self.model)
+
+    def with_beam(self, width: int) -> ExamplePredictor:
+        """The same, following so many beginnings of a transcript at once; 1 is greedy.
+
+        Raises:
+            ConfigError: if the run does not transcribe, or for fewer than one.
+        """
+        if not isinstance(self.answers, TranscriptAnswers):
+            raise ConfigError(f"{self.where}: is a model for '{self.task}'; wanted 'transcribe'.")
+        return replace(self, answers=self.answers.with_beam(width))
+
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> Any:
     """Load what a run has learnt: its model, or its newest readable checkpoint while it trains.
@@ -231,13 +254,13 @@ def model_config(record: Record, report: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         record: of the run.
         report: of the training; where and how long it ran is left out, so that the same training
-            gives the same file.
+            gives the same file, and so is whatever quotes the test part, since models are shared.
     """
     baselines = [
         {key: value for key, value in each.items() if key != "seconds"}
         for each in report["baselines"]
     ]
-    kept = {name: value for name, value in report.items() if name != "run"}
+    kept = {name: value for name, value in report.items() if name not in STAYS_IN_THE_RUN}
     return {
         "library": "unspool",
         "task": record.settings.task,
@@ -297,6 +320,8 @@ def _load_model(folder: Path, device: torch.device) -> Predictor | ExamplePredic
         ) from error
 
 
+# Of a report: what the model's folder does not repeat.
+STAYS_IN_THE_RUN = ("run", "errors", "forecasts")
 # What a configuration that only looks like one is seen to lead to.
 NO_MODEL = (
     UnspoolError,

@@ -75,8 +75,9 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     parts = ", ".join(f"{split.get(name, 0):,} {name}" for name in ("train", "validation", "test"))
     yield f"parts: {parts} ({split['how']})"
     for number, example in enumerate(report["examples"], 1):
-        given, wanted = _joined(example["input"]), _joined(example["target"])
-        yield f"  {number}. {_cut(given, WIDTH - 20)} → {_cut(wanted, 14)}"
+        line = f"  {number}. {_cut(_joined(example['input']), WIDTH - 20)}"
+        wanted = example["target"]
+        yield line if wanted is None else f"{line} → {_cut(_joined(wanted), 14)}"
     for warning in report["warnings"]:
         yield f"Warning: {warning}"
 

@@ -119,10 +119,10 @@ def measure(
 
 
 def _block(call: Callable[[], Any], calls: int, pause: float, clock: Callable[[], float]) -> float:
-    """Seconds a call, after one that is not counted where there are several."""
+    """Seconds a call, after one that is not counted where there are several or was a pause."""
     if pause:
         time.sleep(pause)
-    if calls > 1:
+    if calls > 1 or pause:
         call()  # brings weights and threads back from where the contender before left them
     began = clock()
     for _ in range(calls):

@@ -36,7 +36,7 @@ from unspool.models.language_model import LanguageModel
 from unspool.tasks.adaptive import adaptive_evaluation
 from unspool.tasks.corpus import Corpus, read_corpus
 from unspool.tasks.ngram import NGram
-from unspool.tasks.write import stream_loss, summed_loss
+from unspool.tasks.text_loss import stream_loss, summed_loss
 from unspool.training.durable import write_file
 
 Told = Callable[[str], None]
@@ -57,7 +57,7 @@ def language(scale: LanguageScale, tell: Told) -> Figure:
     Raises:
         DataError: if the text is not there.
     """
-    text = read_text(_found(scale.text))
+    text = tiny_shakespeare(scale.text)
     corpus = read_corpus(text, DataSettings())
     made = _fingerprint(scale, text)
     records = []
@@ -234,6 +234,15 @@ def _figure(scale: LanguageScale, records: Sequence[Record], name: str, counted:
         verdicts=verdicts,
         digits=3,
     )
+
+
+def tiny_shakespeare(text: Path | None = None) -> str:
+    """The text, from a file or from where it is looked for.
+
+    Raises:
+        DataError: if it is not there.
+    """
+    return read_text(_found(text))
 
 
 def _found(text: Path | None) -> Path:

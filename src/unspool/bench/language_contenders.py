@@ -18,7 +18,8 @@ from unspool.layers.dropout import derived_seed
 from unspool.layers.state import State
 from unspool.models.settings import RecurrentSettings
 from unspool.tasks.corpus import Corpus
-from unspool.tasks.write import Writing, build_model, stream_loss
+from unspool.tasks.text_loss import stream_loss
+from unspool.tasks.write import Writing, build_model
 from unspool.training.loop import Loop
 from unspool.training.optimisation import learning_rate
 from unspool.training.settings import TrainSettings
@@ -44,7 +45,7 @@ class LanguageScale:
     text: Path | None = None
     characters: int = 6_000_000
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
-    model: RecurrentSettings = field(default_factory=RecurrentSettings)
+    model: RecurrentSettings = field(default_factory=lambda: RecurrentSettings(name="gru"))
     train: TrainSettings = field(default_factory=TrainSettings)
     turn: int = 20
     looks: int = 25

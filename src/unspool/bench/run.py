@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from unspool.bench.approximations import Lengths, approximations
 from unspool.bench.batches import Scale, Told, full_batches, ragged_batches, traces
 from unspool.bench.custom import beside_lstm, custom_cells
 from unspool.bench.harness import Effort
@@ -26,7 +27,10 @@ from unspool.bench.plot import growth_plot
 from unspool.bench.processes import first_gradients, growth, training_memory
 from unspool.bench.results import Figure, Results
 from unspool.bench.streaming import Pace, streamed
-from unspool.bench.table import markdown, renew_page
+from unspool.bench.table import markdown, plot_paths, renew_page
+from unspool.bench.transformer import TransformerScale, transformer
+from unspool.bench.transformer_text import Recipe, recipe
+from unspool.bench.translation import TranslationScale, translated
 from unspool.errors import ConfigError, choose
 
 RESULTS = Path("bench") / "results"
@@ -69,7 +73,7 @@ def run_bench(
 
 
 def keep(results: Results, out: Path | None = None) -> Path:
-    """Write results as JSON, and the plot of growth beside it.
+    """Write results as JSON, and the plots beside it.
 
     Args:
         results: of one run.
@@ -81,11 +85,12 @@ def keep(results: Results, out: Path | None = None) -> Path:
     quick = "-quick" if results.machine["effort"] == "quick" else ""
     path = (out or RESULTS) / f"{results.machine['date']}{quick}.json"
     results.write(path)
+    plots = plot_paths(results.figures, path.with_suffix(".svg"))
     for figure in results.figures:
         if figure.name == "P9":
             forget(SEEDS)
         if figure.curves:
-            path.with_suffix(".svg").write_text(growth_plot(figure.curves), encoding="utf-8")
+            plots[figure.name].write_text(growth_plot(figure.curves), encoding="utf-8")
     return path
 
 
@@ -154,6 +159,33 @@ def _p9(quick: bool, tell: Told) -> Figure:
     return language(replace(scale, seeds=scale.seeds[:1]) if quick else scale, tell)
 
 
+def _p10(quick: bool, tell: Told) -> Figure:
+    scale = TransformerScale()
+    if quick:
+        effort = replace(scale.effort, seconds=0.5, least=2, most=3)
+        sizes = {"trained": scale.trained[:1], "written": scale.written[:1]}
+        scale = replace(scale, **sizes, length=40, effort=effort)
+    return transformer(scale, tell)
+
+
+def _recipe(quick: bool, tell: Told) -> Figure:
+    chosen = Recipe()
+    return recipe(replace(chosen, train=replace(chosen.train, steps=40)) if quick else chosen, tell)
+
+
+def _approximations(quick: bool, tell: Told) -> Figure:
+    lengths = Lengths()
+    return approximations(replace(lengths, steps=lengths.steps[:4]) if quick else lengths, tell)
+
+
+def _p11(quick: bool, tell: Told) -> Figure:
+    scale = TranslationScale()
+    if quick:
+        effort = replace(scale.effort, seconds=1.0, least=3, most=5)
+        scale = replace(scale, hidden=(64,), batches=(1, 8), vocabulary=500, effort=effort)
+    return translated(scale, tell)
+
+
 def _growth(quick: bool, tell: Told) -> Figure:
     lengths = [2**power for power in range(6, 13 if quick else 17)]
     scale = Scale(hidden=(64,), batches=(1,), cells=("rnn", "lstm", "gru_reset_after"))
@@ -170,6 +202,10 @@ FIGURES: dict[str, Callable[[bool, Told], Figure]] = {
     "P7": _p7,
     "P8": _p8,
     "P9": _p9,
+    "P10": _p10,
+    "P11": _p11,
     "growth": _growth,
+    "approximations": _approximations,
+    "recipe": _recipe,
 }
-ONLY_WHEN_NAMED = ("P9",)  # trains for minutes, with every seed
+ONLY_WHEN_NAMED = ("P9", "recipe")  # train for minutes

@@ -32,7 +32,7 @@ def markdown(results: Results, plot: str | None = None) -> str:
 
     Args:
         results: of one run.
-        plot: path of the plot of growth, as the page refers to it.
+        plot: path of the first plot, as the page refers to it (`plot_paths`).
     """
     lines = [*_lines((["", ""], [[name, value] for name, value in results.machine.items()])), ""]
     lines += ["### Floors", "", *_lines(verdict_cells(results.figures)), ""]
@@ -42,8 +42,27 @@ def markdown(results: Results, plot: str | None = None) -> str:
         if figure.rows:
             lines += [*_lines(row_cells(figure)), ""]
         if figure.curves and plot:
-            lines += [f"![Time and memory over the number of steps]({plot})", ""]
+            path = plot_paths(results.figures, Path(plot))[figure.name].as_posix()
+            lines += [f"![{figure.title}]({path})", ""]
     return "\n".join(lines)
+
+
+def plot_paths(figures: Sequence[Figure], first: Path) -> dict[str, Path]:
+    """Where the plot of each figure with curves stands, by the figure's name.
+
+    Args:
+        figures: of one run.
+        first: of the first of them; others have their name in it.
+
+    Example:
+        >>> drawn = [Figure(name=name, title="", how="", rows=(), curves={"seconds: x": []})
+        ...     for name in ("growth", "other")]
+        >>> [path.name for path in plot_paths(drawn, Path("day.svg")).values()]
+        ['day.svg', 'day-other.svg']
+    """
+    names = [figure.name for figure in figures if figure.curves]
+    others = {name: first.with_stem(f"{first.stem}-{name}") for name in names[1:]}
+    return {**dict.fromkeys(names[:1], first), **others}
 
 
 def renew_page(page: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -133,16 +133,27 @@ def samples(name: str | None = None, /, *, json: Flag = False) -> None:
     if name is not None:
         text = sample_text(name)
         return show_json({"name": name, "text": text}) if json else print(text, end="")
-    rows = [
-        {"name": each, "task": task, "characters": len(make())}
-        for each, (task, make) in SAMPLES.items()
-    ]
     if json:
+        rows = [
+            {"name": each, "task": task, **size_of(make())}
+            for each, (task, make) in SAMPLES.items()
+        ]
         return show_json({"samples": rows})
-    for row in rows:
-        command = f"{program()} train --sample {row['name']}"
-        print(f"{row['name']} ({row['task']}): {row['characters']:,} characters; `{command}`")
+    for each, (task, _) in SAMPLES.items():
+        print(f"{each} ({task}): `{program()} train --sample {each}`")
     return None
+
+
+def size_of(sample: Any) -> dict[str, int]:
+    """How large a sample is, and of what.
+
+    Example:
+        >>> size_of("four")
+        {'characters': 4}
+    """
+    if isinstance(sample, str):
+        return {"characters": len(sample)}
+    return {f"{sample.kind}s": len(sample)}
 
 
 @app.command(sort_key=7)
@@ -168,19 +179,16 @@ def data(
     asked = wish.settings()
     from unspool.data.opening import open_source, report_source
     from unspool.reading_shown import reading_text
-    from unspool.tasks.table import TASKS
 
     source = open_source(files, sample, asked.data)
     report = report_source(source, asked.data, asked.task, asked.seed)
-    if report["task"] in TASKS and asked.task == "auto":
+    if asked.task == "auto":
         # The task has defaults of its own, such as how much is trained on.
         asked = wish.settings(report["task"])
         report = report_source(source, asked.data, asked.task, asked.seed)
     if json:
         return show_json(report)
     print(reading_text(report))
-    if report["task"] not in TASKS:
-        return print(f"'{report['task']}' cannot be trained yet; what can is {', '.join(TASKS)}.")
     given = ["--sample", sample] if sample is not None else list(map(str, files))
     flags = settings.written() if settings is not None else []
     return print(f"Train on it: `{program()} train {shlex.join([*given, *flags])}`")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from unspool.commands.app import Flag, Whole, app, show, show_json
+from unspool.commands.comparing import show_several
 from unspool.errors import ConfigError
 from unspool.flags import SettingsFlags
 from unspool.usage import program
@@ -54,10 +55,10 @@ def train(
 
 @app.command(sort_key=2)
 def resume(run: Path, /, *, threads: Whole = 0, json: Flag = False) -> None:
-    """Go on with a run where it stopped, bit for bit.
+    """Go on with a run, a comparison or folds where they stopped, bit for bit.
 
     Args:
-        run: the run folder.
+        run: the run folder, or that of several runs.
         threads: processor threads; 0 takes as many as the run began with.
         json: one JSON object on standard output, and nothing else there.
     """
@@ -83,7 +84,7 @@ def evaluate(
         json: one JSON object on standard output, and nothing else there.
     """
     from unspool import jobs
-    from unspool.display import both, figure, observing, report_table
+    from unspool.display import both, figure, observing, report_table, text_figures
 
     with observing(json) as observer:
         measured = jobs.evaluate(run, file, adaptive=adaptive, observers=[observer])
@@ -91,6 +92,8 @@ def evaluate(
         return show_json(measured)
     if "score" in measured:
         print(f"{measured['file']}: {figure(measured, '')} over {measured['rows']:,} rows")
+        if figures := text_figures(measured):
+            print(figures)
     else:
         print(
             f"{measured['file']}: {both(measured['loss'], measured['unit'])} over "
@@ -129,18 +132,34 @@ def demo(*, out: Path | None = None, seconds: float = 60.0, json: Flag = False) 
 
 def show_report(report: Mapping[str, Any], json: bool) -> None:
     """How a training went, and what to do with the run."""
+    if "kind" in report:
+        return show_several(report, json)
     if json:
         return show_json(report)
-    from unspool.display import report_table
+    from unspool.display import report_table, text_figures
+    from unspool.training.layout import REPORT
 
     run = shlex.quote(str(report["run"]))
     part = f"on {report['rows']:,} test rows" if "rows" in report else "validation loss"
     print(f"\n{report['steps']:,} steps; {part}")
     show(report_table(report))
+    if figures := text_figures(report):
+        print(f"\n{figures}")
+    if "forecasts" in report:
+        from unspool.tasks.forecast_shown import drawn
+
+        print(f"\n{drawn(report['forecasts'][-MOST_DRAWN:])}")
     print(f"\n{report['verdict']}\nThe run is {run}. Next:")
     if report["task"] == "write":
         print(f'  {program()} generate {run} --prompt "The "')
         print(f'  {program()} next {run} "The "')
+    elif report["task"] == "forecast":
+        print(f"  {program()} predict {run}")
     else:
-        print(f"  {program()} predict {run} INPUT")
-    return print(f"  {program()} evaluate {run} FILE")
+        verb = "translate" if report["task"] in ("translate", "caption") else "predict"
+        print(f"  {program()} {verb} {run} INPUT")
+    print(f"  {program()} evaluate {run} FILE")
+    return print(f"Plots, tables and errors: {shlex.quote(str(Path(report['run']) / REPORT))}")
+
+
+MOST_DRAWN = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from collections.abc import Iterator, Mapping
@@ -84,20 +85,23 @@ def predict(
     file: Path | None = None,
     out: Path | None = None,
     explain: Flag = False,
+    beam: Whole | None = None,
     json: Flag = False,
 ) -> None:
     """What a run says of each input: of arguments, of a file, or of standard input line by line.
 
     Args:
         run: the run folder.
-        inputs: texts, words with spaces in between, or the paths of sounds and images.
+        inputs: texts, words with spaces in between, or the paths of sounds and images; of a
+            forecast one file, or nothing to go on from the end of what was trained on.
         file: a file like the one that was trained on; its labels, if it has any, are not looked at.
         out: write the answers to this new CSV file, behind the columns that were read.
         explain: of one text, also how much each word speaks for the answer: how much less probable
             it is without the word.
+        beam: of a run that transcribes: beginnings followed at once; 1 is greedy.
         json: one JSON object a line for each input.
     """
-    from unspool.answering import answered, explained, write_table
+    from unspool.answering import answered, explained, following, write_table
 
     if explain:
         if len(inputs) != 1 or file is not None or out is not None:
@@ -106,7 +110,9 @@ def predict(
         return show_json(row) if json else print("\n".join(explained_lines(row)))
     if out is not None and json:
         raise ConfigError("unspool predict: got --out and --json; wanted one of the two.")
-    rows = answered(run, inputs, file, sys.stdin, lambda text: print(text, file=sys.stderr))
+    predictor = None if beam is None else following(run, beam)
+    tell = functools.partial(print, file=sys.stderr)
+    rows = answered(run, inputs, file, sys.stdin, tell, predictor)
     if out is not None:
         count = write_table(out, rows)
         return print(f"{count:,} answers are in {out}")
@@ -118,6 +124,24 @@ def predict(
     return None
 
 
+@app.command(sort_key=7)
+def report(run: Path, /, *, png: Path | None = None, json: Flag = False) -> None:
+    """Write the report of a finished run: one page with its plots, tables and errors.
+
+    Args:
+        run: the run folder; `report.html` stands in it afterwards.
+        png: also paint every plot as a PNG file into this new folder.
+        json: one JSON object on standard output, and nothing else there.
+    """
+    from unspool.reporting.report import write_plots, write_report
+
+    page = write_report(run)
+    plots = [] if png is None else write_plots(run, png)
+    if json:
+        return show_json({"run": run, "report": page, "plots": plots})
+    return print("\n".join(map(str, [page, *plots])))
+
+
 def answer_line(row: Mapping[str, Any]) -> str:
     """An answer for a person: what was asked, and what comes back.
 
@@ -127,12 +151,34 @@ def answer_line(row: Mapping[str, Any]) -> str:
         >>> answer_line({"input": ["The", "cat"], "answer": ["DET", "NOUN"]})
         'The/DET cat/NOUN'
     """
+    if "forecast" in row:
+        return forecast_line(row)
     given, answer = row["input"], row["answer"]
     if isinstance(answer, list) and isinstance(given, list):
         return " ".join(f"{word}/{tag}" for word, tag in zip(given, answer, strict=True))
     shown = f"{answer:g}" if isinstance(answer, float) else str(answer)
     sure = row.get("probability")
     return f"{given} → {shown}" + (f" ({sure:.2f})" if isinstance(sure, float) else "")
+
+
+def forecast_line(row: Mapping[str, Any]) -> str:
+    """One step ahead for a person: of which series, when, how much, from where to where.
+
+    Example:
+        >>> forecast_line({"series": "", "date": "1961-01", "step": 1, "forecast":
+        ...     {"Passengers": {"0.1": 421.0, "point": 447.31, "0.9": 470.2}}})
+        '1961-01  Passengers 447.3 (421 to 470.2)'
+    """
+    said = []
+    for name, values in row["forecast"].items():
+        bands = [values[level] for level in sorted(set(values) - {"point"}, key=float)]
+        around = f" ({_number(bands[0])} to {_number(bands[-1])})" if len(bands) > 1 else ""
+        said.append(f"{name} {_number(values['point'])}{around}")
+    return "  ".join(part for part in (row["series"], row["date"], "; ".join(said)) if part)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def explained_lines(row: Mapping[str, Any]) -> Iterator[str]:

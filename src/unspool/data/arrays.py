@@ -7,6 +7,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def examples_of_arrays(
     uint8 [N H W], [N H W 3]  [N]       images, each with a label (see)
     [N T D], [N T]            [N]       sequences, each with a label (classify)
     [N T D], [N T]            [N T]     sequences with a label for each step (tag)
+    [N D]                     [N]       vectors with a text each, if captions are wanted
     [T D]                     [T]       with T times T given: one sequence (tag), if no
                                         task is named that wants rows
     ======================  ==========  =============================================
@@ -116,20 +118,34 @@ def examples_of_arrays(
         if sequences.ndim == 2 and task == "tag" and targets is not None and _is_flat(targets):
             sequences, targets = sequences[None], [targets]
         images = sequences.dtype == np.uint8 and sequences.ndim >= 3 and _is_flat(targets or [])
-        if (task == "see" or (task == "auto" and images)) and sequences.ndim in (3, 4):
-            return _images(sequences, targets, file)
+        pictures = task == "see" or (task in ("auto", "caption") and images)
+        if pictures and sequences.ndim in (3, 4):
+            return _as_captions(_images(sequences, targets, file), task)
         if sequences.ndim not in (2, 3):
             raise DataError(
                 f"{file}: an array of shape {list(sequences.shape)}; wanted [N T], [N T D], or "
                 "uint8 [N H W] or [N H W 3] for images."
             )
         if sequences.ndim == 2:
-            sequences = sequences[:, :, None]
+            sequences = sequences[:, None] if task == "caption" else sequences[:, :, None]
     if targets is not None and len(targets) != len(sequences):
         raise DataError(
             f"{file}: {len(sequences)} inputs and {len(targets)} labels; wanted one for each."
         )
+    if task == "caption":
+        return _as_captions(_numbers(list(sequences), targets, file, "classify"), task)
     return _numbers(list(sequences), targets, file, task)
+
+
+def _as_captions(found: tuple[Recognised, Parsed], task: str) -> tuple[Recognised, Parsed]:
+    """The same, with what stands beside each input learnt as its caption, where that is wanted."""
+    if task != "caption":
+        return found
+    understood, parsed = found
+    roles = {"caption": name for name in understood.roles.values()}
+    what = "images" if understood.kind == "image" else "vectors"
+    reason = f"{what}, each with a caption"
+    return replace(understood, task=task, roles=roles, reason=reason), parsed
 
 
 def arrays_of(found: Mapping[str, np.ndarray], file: str) -> tuple[Any, Any]:

@@ -159,7 +159,7 @@ def _folder(
 ) -> tuple[list[Content], list[str]]:
     table = _naming_table(folder, settings) or folder_table(folder, labelled)
     if isinstance(table, Table):
-        told = other_files(folder)
+        told = other_files(folder, table.file)
         return [table], [told] if told else []
     files = [
         path

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from unspool.data.examples import Examples
 from unspool.data.in_memory import arrays_in, table_in
 
 
@@ -26,7 +27,10 @@ def fingerprint(data: Any) -> str:
         >>> one == fingerprint({"text": ["fine", "bad"], "stars": [4, 2]})
         False
     """
-    arrays = arrays_in(data)
+    if isinstance(data, Examples):
+        arrays: Any = (data.kind, data.inputs, data.targets, sorted(data.options.items()))
+    else:
+        arrays = arrays_in(data)
     if arrays is None:
         table = table_in(data)
         return hashlib.sha256(json.dumps([table.columns, table.rows]).encode()).hexdigest()

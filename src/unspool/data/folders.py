@@ -134,12 +134,19 @@ def _by_folder(files: Sequence[Path], folder: Path, what: str) -> Table:
     return table
 
 
-def other_files(folder: Path) -> str:
-    """A sentence on the visible files of a folder that are neither sounds nor images, or ""."""
+def other_files(folder: Path, read: str = "") -> str:
+    """A sentence on the visible files of a folder that are neither sounds nor images, or "".
+
+    Args:
+        folder: looked through with all that is in it.
+        read: the table that names its sounds or images, if there is one.
+    """
     others = [
         path.name
         for path in sorted(folder.rglob("*"))
-        if _is_visible(path, folder) and path.suffix.lower() not in SOUNDS + IMAGES
+        if _is_visible(path, folder)
+        and path.suffix.lower() not in SOUNDS + IMAGES
+        and printable(path) != read
     ]
     return f"left out of {printable(folder)}: {listed(others, 5)}." if others else ""
 

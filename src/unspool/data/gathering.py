@@ -13,6 +13,7 @@ from unspool.data.contents import Arrays, Content, Running, contents
 from unspool.data.delimited import LINE_END
 from unspool.data.examples import Examples
 from unspool.data.in_memory import NAME, arrays_in, is_in_memory, table_in
+from unspool.data.parallel import parallel_table
 from unspool.data.parsing import Parsed, parse
 from unspool.data.recognise import WANTED, recognise
 from unspool.data.recognised import PARTS, Recognised
@@ -68,8 +69,11 @@ def gather(
     Raises:
         DataError: if something cannot be read, or files do not fit each other.
     """
-    beside = [] if whole else _beside(settings)
-    if is_in_memory(sources):
+    if isinstance(sources, Examples):
+        return _of_examples(sources, task)
+    in_memory = is_in_memory(sources)
+    beside = [] if whole else _beside(settings, [] if in_memory else sources)
+    if in_memory:
         arrays = arrays_in(sources)
         if arrays is not None and not beside:
             return _of_arrays([(None, (arrays[0], arrays[1] if labelled else None), NAME)], task)
@@ -80,6 +84,8 @@ def gather(
         if task == "write":
             return _of_text(paths, settings)
         own, warnings = contents(paths, settings, labelled)
+    if task == "translate" and labelled and len(own) == 2:
+        own = _side_by_side(own)
     pieces = _named_parts(own, whole)
     for part in dict.fromkeys(name for name, _ in beside):
         found, told = contents([path for name, path in beside if name == part], settings)
@@ -95,6 +101,14 @@ def gather(
     gathered = _joined(pieces, settings, task, labelled)
     gathered.warnings[:0] = warnings
     return gathered
+
+
+def _side_by_side(own: Sequence[Content]) -> list[Content]:
+    """Two running texts as one table of parallel lines; all else as it is."""
+    source, target = own
+    if isinstance(source, Running) and isinstance(target, Running):
+        return [parallel_table(source, target)]
+    return list(own)
 
 
 def _lines(content: Content, task: str) -> Content:
@@ -206,6 +220,15 @@ def _of_arrays(sets: Sequence[tuple[str | None, tuple[Any, Any], str]], task: st
     )  # fmt: skip
 
 
+def _of_examples(examples: Examples, task: str) -> Gathered:
+    """Examples that are there already, for a task that is known."""
+    unit = {"sound": "sounds", "image": "images"}.get(examples.kind, "examples")
+    role = {"transcribe": "transcript", "caption": "caption"}.get(task, "label")
+    found = Recognised(task, examples.kind, f"{unit}, each with its {role}", {role: role})
+    count = len(examples)
+    return Gathered(found, examples, [None] * count, [], count, count, unit, "in memory")
+
+
 def _of_text(paths: Sequence[Path], settings: DataSettings) -> Gathered:
     """Running text, each file one."""
     places = [Place(str(path), 1) for path in paths]
@@ -309,11 +332,11 @@ def part_of_name(file: str) -> str | None:
     )
 
 
-def _beside(settings: DataSettings) -> list[tuple[str, Path]]:
+def _beside(settings: DataSettings, own: Sequence[Path]) -> list[tuple[str, Path]]:
     return [
         (part, Path(path))
         for part in ("validation", "test")
-        for path in matching(getattr(settings, part), f"data.{part}")
+        for path in matching(getattr(settings, part), f"data.{part}", own)
     ]
 
 

@@ -111,21 +111,66 @@ def tones(each: int = 12, seed: int = 6) -> Examples:
     draw = np.random.RandomState(seed)
     sounds, targets = [], []
     for _ in range(each):
-        for place, key in enumerate(KEYS):
-            pair = ROWS[place // 4], COLUMNS[place % 4]
-            length = draw.randint(TONE_RATE // 12, TONE_RATE // 4)
-            time = np.arange(length) / TONE_RATE
-            phases = 2 * np.pi * draw.random_sample(2)
-            loud = 0.1 + 0.2 * draw.random_sample()
-            tone = sum(
-                loud * np.sin(2 * np.pi * f * time + p) for f, p in zip(pair, phases, strict=True)
-            )
+        for key in KEYS:
+            tone, loud = _pressed(key, draw)
             before, after = draw.randint(0, TONE_RATE // 20, 2)
             sound = np.concatenate([np.zeros(before), tone, np.zeros(after)])
             sound = sound + 0.3 * loud * draw.standard_normal(len(sound))
             sounds.append(sound.astype(np.float32))
             targets.append(key)
-    places = [Place("tones", number + 1) for number in range(len(sounds))]
+    return _sounds("tones", sounds, targets)
+
+
+def dialled(count: int = 480, seed: int = 8) -> Examples:
+    """Numbers dialled on a telephone: three to six keys one after the other, in noise.
+
+    The keys of a number are equally loud; lengths, phases and pauses differ.
+
+    Args:
+        count: numbers.
+        seed: of all that differs.
+
+    Returns:
+        Kind "sound", waveforms float32 ``[T]`` at 8,000 a second; the targets are the keys, as one
+        text.
+
+    Source:
+        ITU-T Q.23 for the frequencies.
+
+    Example:
+        >>> found = dialled(count=3)
+        >>> [3 <= len(number) <= 6 for number in found.targets]
+        [True, True, True]
+    """
+    draw = np.random.RandomState(seed)
+    sounds, targets = [], []
+    for _ in range(count):
+        keys = [KEYS[place] for place in draw.randint(0, len(KEYS), draw.randint(3, 7))]
+        loud = 0.1 + 0.2 * draw.random_sample()
+        pieces = []
+        for key in keys:
+            tone, own = _pressed(key, draw)
+            pieces += [tone * (loud / own), np.zeros(draw.randint(TONE_RATE // 50, TONE_RATE // 8))]
+        sound = np.concatenate([np.zeros(draw.randint(0, TONE_RATE // 20)), *pieces])
+        sound = sound + 0.2 * loud * draw.standard_normal(len(sound))
+        sounds.append(sound.astype(np.float32))
+        targets.append("".join(keys))
+    return _sounds("dtmf", sounds, targets)
+
+
+def _pressed(key: str, draw: np.random.RandomState) -> tuple[np.ndarray, float]:
+    """The two tones of a key, for a while, and how loud each of them is."""
+    place = KEYS.index(key)
+    length = draw.randint(TONE_RATE // 12, TONE_RATE // 4)
+    time = np.arange(length) / TONE_RATE
+    phases = 2 * np.pi * draw.random_sample(2)
+    loud = 0.1 + 0.2 * draw.random_sample()
+    pair = zip((ROWS[place // 4], COLUMNS[place % 4]), phases, strict=True)
+    return sum(loud * np.sin(2 * np.pi * f * time + p) for f, p in pair), loud
+
+
+def _sounds(name: str, sounds: list[np.ndarray], targets: list[str]) -> Examples:
+    places = [Place(name, number + 1) for number in range(len(sounds))]
     return Examples("sound", sounds, targets, places, options={"rate": TONE_RATE})
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from unspool.data.contents import Running, text_content
+from unspool.data.examples import Examples
 from unspool.data.reading import Reading, read
-from unspool.data.samples import sample_text
+from unspool.data.samples import SAMPLES, sample, sample_text
 from unspool.data.settings import DataSettings
 from unspool.data.source import Source
 from unspool.data.text import read_text
@@ -63,6 +64,8 @@ def recognise_source(source: Source, settings: DataSettings, data: Any = None) -
         DataError: if something cannot be read, or holds nothing that can be learnt.
     """
     content = _content(source, settings, data)
+    if isinstance(content, Examples):
+        return SAMPLES[str(source.sample)][0]
     return "write" if isinstance(content, Running) else read(content, settings).job
 
 
@@ -104,6 +107,8 @@ def report_source(
     content = _content(source, settings)
     if isinstance(content, Running):
         raise DataError(f"{source.name}: is running text, all of it; `unspool samples` shows it.")
+    if isinstance(content, Examples) and task == "auto":
+        task = SAMPLES[str(source.sample)][0]
     return read(content, settings, task, seed).report()
 
 
@@ -118,7 +123,8 @@ def read_facts(data: Texts | Reading) -> dict[str, Any] | None:
     if isinstance(data, Texts):
         return None
     report = data.report()
-    return {name: report[name] for name in SHORT}
+    most = list(report["classes"].items())[:MOST_CLASSES]
+    return {name: report[name] for name in SHORT} | {"classes": dict(most)}
 
 
 def _content(source: Source, settings: DataSettings, data: Any = None) -> Any:
@@ -127,7 +133,9 @@ def _content(source: Source, settings: DataSettings, data: Any = None) -> Any:
         return data
     if source.sample is None:
         return list(source.paths)
-    return text_content(sample_text(source.sample), source.name, settings)
+    found = sample(source.sample)
+    return text_content(found, source.name, settings) if isinstance(found, str) else found
 
 
-SHORT = ("task", "mapping", "reason", "form", "roles", "rows", "refused", "split")
+SHORT = ("task", "mapping", "reason", "form", "roles", "rows", "refused", "split", "lengths")
+MOST_CLASSES = 30

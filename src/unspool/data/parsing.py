@@ -13,8 +13,12 @@ import numpy as np
 from unspool.data.examples import Examples
 from unspool.data.recognised import Recognised
 from unspool.data.roles import profile
+from unspool.data.series import read_series
+from unspool.data.series_settings import SeriesSettings
 from unspool.data.settings import DataSettings
+from unspool.data.sound_file import read_sound
 from unspool.data.table import Refused, Table, decimal, short
+from unspool.errors import DataError
 
 
 @dataclass(slots=True)
@@ -72,7 +76,7 @@ def _rows(table: Table, found: Recognised, settings: DataSettings) -> Parsed:
     for index, row in enumerate(table.rows):
         try:
             cell = row[source]  # type: ignore[index]
-            value = read(cell) if read else _file(cell, table, index)
+            value = read(cell) if read else _file(cell, table, index, found.kind)
             learnt = LEARNT[role](row[target]) if role and target is not None else None
             if found.kind == "words":
                 value, learnt, cut = _fitted(value, learnt, settings)
@@ -103,14 +107,19 @@ def _examples(
 
 def _series(table: Table, found: Recognised) -> Parsed:
     """The whole table, for the reader of series."""
-    options = {
-        "date": found.roles.get("date"),
-        "values": list(found.features),
-        "group": found.roles.get("group"),
-    }
-    clean = replace(table, refused=[])
-    examples = Examples("series", [clean], [None], table.places[:1], None, None, options)
-    return Parsed(examples, [list(range(len(table.rows)))], list(table.refused))
+    date, group = found.roles.get("date"), found.roles.get("group")
+    options = {"date": date, "values": list(found.features), "group": group}
+    refused = read_series(table, SeriesSettings(), found.features, date, group).refused
+    places = {each.place for each in refused}
+    used = [index for index, place in enumerate(table.places) if place not in places]
+    clean = replace(
+        table,
+        rows=[table.rows[index] for index in used],
+        places=[table.places[index] for index in used],
+        refused=[],
+    )
+    examples = Examples("series", [clean], [None], clean.places[:1], None, None, options)
+    return Parsed(examples, [used], [*table.refused, *refused])
 
 
 def _each(table: Table) -> list[list[int]]:
@@ -226,8 +235,11 @@ def _words(cell: Any) -> list[str]:
     return words
 
 
-def _file(cell: Any, table: Table, index: int) -> str:
-    """A path as given if absolute, else from the folder of the table; it must be a file's."""
+def _file(cell: Any, table: Table, index: int, kind: str) -> str:
+    """A path as given if absolute, else from the folder of the table; it must be a file's.
+
+    A sound must also be whole: a damaged one is refused here, with its row, not in training.
+    """
     text = _text(cell).strip()
     path = Path(table.places[index].file).parent / text if table.beside else Path(text)
     try:
@@ -236,6 +248,11 @@ def _file(cell: Any, table: Table, index: int) -> str:
         there = False
     if not there:
         raise ValueError(f"there is no file {short(str(path))}")
+    if kind == "sound" and path.suffix.lower() == ".wav":
+        try:
+            read_sound(path)
+        except DataError as error:
+            raise ValueError(str(error).removesuffix(".")) from error
     return str(path)
 
 

@@ -6,15 +6,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from unspool.data import parts as splitting
+from unspool.data.calendar_features import read_dates
 from unspool.data.examples import Examples
 from unspool.data.parts import PARTS
 from unspool.data.settings import DataSettings
-from unspool.data.table import Table, decimal
+from unspool.data.table import Table
+from unspool.errors import DataError
 
 
 @dataclass(slots=True)
@@ -54,14 +55,16 @@ def part_examples(
     if all(part == "train" for part in fixed):
         rows = list(range(len(fixed)))
         return Parting({"train": rows, "validation": [], "test": []}, "the text's end validates")
+    seed = seed if settings.split_seed < 0 else settings.split_seed
     keys = [content_key(examples, index) for index in range(len(examples))]
     labels, groups = examples.targets, examples.groups
     free = [index for index, part in enumerate(fixed) if part is None]
     if settings.folds and len(free) == len(fixed):
         folds = splitting.folds(keys, groups, settings.folds, seed)
-        told = splitting.doubts(folds[0], keys, labels, groups)
-        how = f"{settings.folds} folds, by the hash of the {_what(groups)}, seed {seed}"
-        return Parting(folds[0], how, told, folds)
+        number = max(settings.fold, 1)
+        told = splitting.doubts(folds[number - 1], keys, labels, groups)
+        how = f"fold {number} of {settings.folds}, by the hash of the {_what(groups)}, seed {seed}"
+        return Parting(folds[number - 1], how, told, folds)
     given = {part for part in fixed if part is not None}
     parts: dict[str, list[int]] = {part: [] for part in PARTS}
     shares = _shares(settings.split, given)
@@ -145,22 +148,23 @@ def _by_time(examples: Examples, fixed: Sequence[str | None], settings: DataSett
             parts[str(fixed[index])].append(index)
     given = {part for part in fixed if part is not None}
     shares = _shares(settings.split, given)
+    if not given:
+        shares |= {"validation": (1 - settings.split) / 3, "test": 2 * (1 - settings.split) / 3}
     date = examples.options.get("date")
-    moments = table.column(date) if date else None
+    if date:
+        moments = read_dates([str(cell) for cell in table.column(date)])[0]
+        for rows in series.values():
+            rows.sort(key=lambda index: moments[index])
+    most = max(map(len, series.values()), default=0)
     for rows in series.values():
-        if moments is not None:
-            rows.sort(key=lambda index: _moment(moments[index]))
-        for part, chosen in splitting.split_by_time(len(rows), shares).items():
-            parts[part] += [rows[i] for i in chosen]
+        try:
+            chosen = splitting.split_by_time(len(rows), shares)
+        except DataError:
+            if len(rows) == most:
+                raise
+            chosen = {"train": range(len(rows))}  # too short to be judged; the longest is not
+        for part, places in chosen.items():
+            parts[part] += [rows[i] for i in places]
     how = "by time: the last rows of each series are tested on"
     told = ["data.folds has no effect on series."] if settings.folds else []
     return Parting({part: sorted(rows) for part, rows in parts.items()}, how, told)
-
-
-def _moment(cell: Any) -> tuple[float, str]:
-    """Numbers by size, dates that begin with the year by their letters; others stay as they are."""
-    text = str(cell).strip()
-    number = decimal(text)
-    if number is not None:
-        return number, ""
-    return 0.0, text if text[:4].isdigit() else ""

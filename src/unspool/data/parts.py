@@ -178,6 +178,8 @@ def doubts(
     told += _leaks(parts, keys, "inputs")
     if groups is not None:
         told += _leaks(parts, groups, "groups")
+    if _free(labels):
+        return told  # free texts, such as translations, of which there may be several
     told += _contradictions(keys, labels)
     classes = {label for label in labels if isinstance(label, str)}
     for part, indices in parts.items():
@@ -187,12 +189,15 @@ def doubts(
     return told
 
 
+def _free(labels: Sequence[object]) -> bool:
+    """Whether labels hardly recur, so that they are no classes."""
+    single = [label for label in labels if isinstance(label, str | float)]
+    return 2 * len(set(single)) > len(single)
+
+
 def _contradictions(keys: Sequence[str], labels: Sequence[object]) -> list[str]:
     """Equal inputs with different labels."""
     seen: dict[str, set[str]] = defaultdict(set)
-    single = [label for label in labels if isinstance(label, str | float)]
-    if 2 * len(set(single)) > len(single):
-        return []  # free texts, such as translations, of which there may be several
     for key, label in zip(keys, labels, strict=True):
         seen[key].add(str(label))
     torn = sum(len(each) > 1 for each in seen.values())

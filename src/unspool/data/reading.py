@@ -15,7 +15,7 @@ from unspool.data.in_memory import NAME, is_in_memory
 from unspool.data.parting import part_examples
 from unspool.data.recognised import MAPPINGS
 from unspool.data.settings import DataSettings
-from unspool.data.summary import classes, lengths, shown
+from unspool.data.summary import classes, first_shown, lengths
 from unspool.data.table import Place, Refused
 from unspool.data.text import printable
 from unspool.errors import ConfigError, DataError, unknown
@@ -92,7 +92,6 @@ class Reading:
             >>> report["task"], report["classes"]
             ('classify', {'1': 2, '0': 2})
         """
-        some = range(min(SHOWN_EXAMPLES, len(self.examples)))
         return {
             "task": self.job,
             "mapping": self.mapping,
@@ -114,7 +113,7 @@ class Reading:
             "lengths": lengths(self.examples),
             "split": {name: len(rows) for name, rows in self.parts.items()}
             | {"how": self.parted, "folds": len(self.folds)},
-            "examples": [shown(self.examples, i) for i in some],
+            "examples": first_shown(self.examples, SHOWN_EXAMPLES),
             "warnings": list(self.warnings),
         }
 
@@ -132,7 +131,7 @@ def read(
 
     Args:
         sources: a path or several; or a DataFrame, a dict of columns, (text, label) pairs, an
-            array, or a pair (inputs, labels) of arrays.
+            array, or a pair (inputs, labels) of arrays; or `Examples`, with the task.
         settings: how to read; None takes the defaults.
         task: "auto", or the job that is wanted.
         seed: of the split.

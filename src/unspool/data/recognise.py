@@ -11,7 +11,7 @@ from unspool.data.recognised import MAPPINGS, Recognised, View
 from unspool.data.roles import Profile
 from unspool.data.settings import DataSettings
 from unspool.data.table import Table, listed
-from unspool.data.text_rules import of_files, of_labels, of_pairs, of_stars, of_words
+from unspool.data.text_rules import of_classes, of_files, of_labels, of_pairs, of_stars, of_words
 from unspool.errors import ConfigError, DataError, unknown
 
 
@@ -47,7 +47,7 @@ def recognise(
     settings = _as_spelt(table, settings)
     view = View(table, roles.profiles(table), settings, labelled)
     for rule, tasks in RULES:
-        if task == "auto" or task in tasks:
+        if task in tasks or (task == "auto" and rule not in ASKED_FOR):
             found = rule(view, task)
             if found is not None:
                 return found
@@ -77,6 +77,7 @@ Rule = Callable[[View, str], Recognised | None]
 # In this order; and the jobs that each can give.
 RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (of_files, ("listen", "transcribe", "see", "caption")),
+    (of_classes, ("caption",)),
     (of_words, ("tag",)),
     (of_stars, ("rate",)),
     (of_labels, ("classify",)),
@@ -84,6 +85,7 @@ RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (of_events, ("classify", "rate", "tag")),
     (of_dates, ("forecast",)),
 )
+ASKED_FOR = (of_classes,)  # never from the content alone
 NOUNS = {
     "text": "texts", "class": "few values", "number": "numbers", "date": "dates", "list": "lists",
     "sound": "paths of sounds", "image": "paths of images", "empty": "nothing",
@@ -97,5 +99,5 @@ WANTED = {
     "listen": "paths of sounds with a label",
     "transcribe": "paths of sounds with a transcript",
     "see": "paths of images with a label",
-    "caption": "paths of images with a caption",
+    "caption": "paths of images, or classes, with a caption",
 }

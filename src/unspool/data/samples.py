@@ -6,22 +6,45 @@ import importlib
 import re
 import textwrap
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from unspool.data import written
-from unspool.errors import choose
+from unspool.data import made_brackets, spelled_dates, written
+from unspool.errors import ConfigError, choose
+
+if TYPE_CHECKING:
+    from unspool.data.examples import Examples
 
 
-def sample_text(name: str) -> str:
-    """A sample by its name in `SAMPLES`.
+def sample(name: str) -> str | Examples:
+    """A sample by its name in `SAMPLES`: what would stand in a file, or sounds or images.
 
     Raises:
         ConfigError: if there is no sample of that name.
 
     Example:
+        >>> sample("tones").kind
+        'sound'
+    """
+    return choose(name, SAMPLES, "sample")[1]()
+
+
+def sample_text(name: str) -> str:
+    """A sample that is text.
+
+    Raises:
+        ConfigError: if there is no sample of that name, or it is sounds or images.
+
+    Example:
         >>> "sequence" in sample_text("english")
         True
     """
-    return choose(name, SAMPLES, "sample")[1]()
+    found = sample(name)
+    if not isinstance(found, str):
+        raise ConfigError(
+            f"sample '{name}': is {len(found)} examples of kind {found.kind} and no text; "
+            f"`unspool data --sample {name}` shows it."
+        )
+    return found
 
 
 def english() -> str:
@@ -44,6 +67,17 @@ def english() -> str:
     return "\n\n".join(prose) + "\n"
 
 
+def _made(name: str, file: str = "made_samples") -> Callable[[], str | Examples]:
+    """What makes a sample in a file of `unspool.data` that needs numpy, once it is called."""
+
+    def make() -> str | Examples:
+        module = importlib.import_module(f"unspool.data.{file}")
+        found: str | Examples = getattr(module, name)()
+        return found
+
+    return make
+
+
 def _unindented(paragraph: str) -> str:
     """A paragraph from the left margin on, without the bullet of a list."""
     lines = textwrap.dedent(paragraph.expandtabs().strip("\n")).rstrip().split("\n")
@@ -64,12 +98,23 @@ def _is_prose(paragraph: str) -> bool:
 
 
 PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "..."})
-# Name to the task it shows and what makes its text.
-SAMPLES: dict[str, tuple[str, Callable[[], str]]] = {
+# Name to the task it shows and what makes it: the text of a file, or examples in memory.
+SAMPLES: dict[str, tuple[str, Callable[[], str | Examples]]] = {
     "english": ("write", english),
     "sentiment": ("classify", written.sentiment),
     "stars": ("rate", written.stars),
+    "brackets": ("classify", made_brackets.brackets),
     "tag": ("tag", written.tagged),
+    "tones": ("listen", _made("tones")),
+    "dtmf": ("transcribe", _made("dialled")),
+    "shapes": ("see", _made("shapes")),
+    "passengers": ("forecast", _made("passengers")),
+    "epidemic": ("forecast", _made("epidemic")),
+    "waves": ("forecast", _made("waves")),
+    "dates": ("translate", spelled_dates.dates),
+    "reverse": ("translate", spelled_dates.reverse),
+    "copy": ("translate", spelled_dates.copied),
+    "scenes": ("caption", _made("scenes", "scenes")),
 }
 
 OWN_ENGLISH = """\

@@ -24,12 +24,17 @@ class Series:
         dates: datetime64[s] ``[T]``; of rows without dates their numbers, as seconds.
         values: float64 ``[T D]``, finite.
         filled: steps that no row spoke of, or not of every column.
+        rows: position of each step's row in the table, int64 ``[T]``; -1 where there is none.
+        ahead: what rows behind the last step say of columns whose future is known, float64
+            ``[K D]``, NaN for all others.
     """
 
     name: str
     dates: np.ndarray
     values: np.ndarray
     filled: int
+    rows: np.ndarray
+    ahead: np.ndarray
 
     def __len__(self) -> int:
         return len(self.dates)
@@ -68,12 +73,12 @@ def read_series(
     Rows are sorted by date. Of rows with equal date and series the first is used. A row whose date
     cannot be read, or that holds what is no number, is refused and leaves a gap. Gaps, and cells
     that are empty, get the last value before them, which no forecast can profit from; steps before
-    the first value of a column are left out of the series.
+    the first value of a column are left out of the series. Rows at the end that hold nothing but
+    columns of ``settings.known`` are what is known of the future.
 
     Args:
         table: the rows; or columns of texts.
-        settings: ``gaps`` "refuse" makes a gap an error; ``date`` and ``id`` go before the
-            arguments of the same meaning.
+        settings: ``gaps`` "refuse" makes a gap an error; ``known`` names columns.
         values: columns of numbers.
         date: the column of dates; None takes rows as equally spaced.
         group: the column that tells series apart; None for a single one.
@@ -90,7 +95,6 @@ def read_series(
     """
     table = table if isinstance(table, Table) else _table(table)
     where = table.places[0].file if table.places else "data"
-    date, group = settings.date or date, settings.id or group
     if not values:
         raise DataError(f"{where}: no column of numbers; wanted one or more to forecast.")
     if not table.rows:
@@ -138,6 +142,38 @@ def cumulative(train: np.ndarray) -> bool:
         return False
     seldom = (steps < 0).sum() <= SELDOM * len(steps)
     return bool(seldom and (steps > 0).sum() >= OFTEN * len(steps) and len(set(steps.tolist())) > 2)
+
+
+def grows_with_level(train: np.ndarray, season: int = 1) -> bool:
+    """Whether a positive series swings wider the higher it stands, as what grows by shares does.
+
+    The deviation of each stretch of a season is set against its mean, both as logarithms; a slope
+    nearer to 1 than to 0 says that logarithms swing alike everywhere.
+
+    Args:
+        train: ``[T]``, the training part alone, positive.
+        season: steps of a stretch; where fewer than four fit, a sixth of the training part.
+
+    Source:
+        Guerrero (1993), section 2: the coefficient of variation of stretches.
+
+    Example:
+        >>> t = np.arange(96)
+        >>> wave = 1 + 0.3 * np.sin(2 * np.pi * t / 12)
+        >>> grows_with_level(1.02**t * wave, 12), grows_with_level(10 + wave + 0.01 * t, 12)
+        (True, False)
+    """
+    length = season if season > 3 and len(train) >= 4 * season else len(train) // 6
+    if length < 4:
+        return False
+    stretches = train[len(train) % length :].reshape(-1, length)
+    deviation, mean = stretches.std(1), stretches.mean(1)
+    moving = deviation > 0
+    if moving.sum() < 4 or np.log(mean[moving]).std() < LEVELS_APART:
+        return False
+    x, y = np.log(mean[moving]), np.log(deviation[moving])
+    slope = ((x - x.mean()) * (y - y.mean())).mean() / x.var()
+    return bool(slope > 0.5)
 
 
 def _table(columns: Mapping[str, Sequence[str]]) -> Table:
@@ -218,27 +254,39 @@ def _add(
             f"{where}: {label}{span - len(kept)} of {span} steps have no row; wanted at most "
             f"{MOST_FILLED:.0%}. Is the frequency {found.frequency and found.frequency.name}?"
         )
-    values = np.full((span, len(found.columns)), np.nan)
+    values, sources = np.full((span, len(found.columns)), np.nan), np.full(span, -1)
     for place, index in kept.items():
-        values[place] = read[index]
+        values[place], sources[place] = read[index], index
+    end = _last_told(values, found.columns, settings.known)
+    values, ahead = values[:end], values[end:]
     start = _first_complete(values)
     steps = dates if found.frequency is None else _dates(found.frequency, dates[0], span)
-    if span - start < 2:
+    if end - start < 2:
         reason = "its series has fewer than two steps with all values"
         found.refused += [Refused(table.places[index], reason) for index in kept.values()]
         return
     early = [index for place, index in kept.items() if place < start]
     reason = "stands before the first value of another column"
     found.refused += [Refused(table.places[index], reason) for index in early]
-    values, steps = values[start:], steps[start:]
+    values, steps, sources = values[start:], steps[start:end], sources[start:end]
     gone = np.isnan(values).any(1)
     if gone.any() and settings.gaps == "refuse":
         raise DataError(
             f"{where}: {label}{int(gone.sum())} of {len(values)} steps lack a value, the first "
             f"{_shown(steps[gone.argmax()])}; fill them, or set series.gaps to 'last'."
         )
-    found.series.append(Series(name, steps, _carried(values), int(gone.sum())))
+    filled = int(gone.sum())
+    found.series.append(Series(name, steps, _carried(values), filled, sources, ahead))
     found.used += len(kept) - len(early)
+
+
+def _last_told(values: np.ndarray, columns: Sequence[str], known: Sequence[str]) -> int:
+    """Steps until the last one that says more than what is known of the future."""
+    if not known:
+        return len(values)
+    others = [place for place, name in enumerate(columns) if name not in known]
+    told = np.flatnonzero(~np.isnan(values[:, others]).all(1))
+    return int(told[-1]) + 1 if len(told) else 0
 
 
 def _first_complete(values: np.ndarray) -> int:
@@ -295,3 +343,5 @@ MOST_FILLED = 0.5
 MOST_TOLD = 5
 # A count is corrected downward at so many steps at most, and rises at so many at least.
 SELDOM, OFTEN = 0.02, 0.3
+# Deviation of the logarithms of levels below which nothing can be said of how swings go with them.
+LEVELS_APART = 0.1

@@ -1,107 +1,39 @@
-"""Windows of series by index arithmetic: parts in time, scaling, what is known of the future."""
+"""What is learnt of the training part of series: which columns, on which scale, what is known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from unspool.data.calendar_features import Frequency, calendar_features, calendar_names
-from unspool.data.series import Series, SeriesSet, cumulative
+from unspool.data.calendar_features import Frequency, calendar_names
+from unspool.data.series import Series, SeriesSet, cumulative, grows_with_level
+from unspool.data.series_parts import time_parts
 from unspool.data.series_settings import SeriesSettings
 from unspool.data.table import listed
 from unspool.errors import DataError
-
-Window = tuple[int, int]
-
-
-def time_parts(steps: int, train: float = 0.7, test: float = 0.2) -> dict[str, range]:
-    """The steps of each part, in the order of time; validation lies between the other two.
-
-    Args:
-        steps: of the series.
-        train: share of the front, rounded down.
-        test: share of the end, rounded down.
-
-    Example:
-        >>> time_parts(966)
-        {'train': range(0, 676), 'validation': range(676, 773), 'test': range(773, 966)}
-    """
-    # Products such as 0.7 · 10 may lie a rounding below the whole number they are.
-    first, last = int(steps * train + 1e-9), steps - int(steps * test + 1e-9)
-    return {
-        "train": range(first), "validation": range(first, last), "test": range(last, steps),
-    }  # fmt: skip
-
-
-def origins(part: range, lookback: int, horizon: int, stride: int = 1) -> range:
-    """The steps at which the windows of a part begin to forecast.
-
-    Every step that is forecast lies in the part; what is seen before may lie in earlier parts, but
-    not before the series begins.
-
-    Args:
-        part: steps of the part.
-        lookback: steps seen.
-        horizon: steps forecast.
-        stride: steps from one window to the next.
-
-    Example:
-        >>> len(origins(range(773, 966), 104, 24)), origins(range(0, 10), 4, 3)
-        (170, range(4, 8))
-    """
-    return range(max(part.start, lookback), part.stop - horizon + 1, stride)
-
-
-def rolling_origins(steps: int, horizon: int, folds: int, least: int) -> Iterator[Window]:
-    """Folds that each learn from all that came before: (steps learnt from, steps known after).
-
-    The last fold ends with the series, each one before it a horizon earlier.
-
-    Args:
-        steps: of the series.
-        horizon: steps forecast in each fold.
-        folds: how many.
-        least: steps that the first fold learns from at least.
-
-    Raises:
-        DataError: if the series is too short for them.
-
-    Source:
-        Tashman (2000), "rolling origin".
-
-    Example:
-        >>> list(rolling_origins(144, 12, 3, least=60))
-        [(108, 120), (120, 132), (132, 144)]
-    """
-    first = steps - folds * horizon
-    if folds < 1 or first < least:
-        raise DataError(
-            f"series: {steps} steps hold no {folds} folds of {horizon} steps after {least} "
-            "to learn from; wanted fewer folds or a shorter horizon."
-        )
-    for fold in range(folds):
-        end = first + fold * horizon
-        yield end, end + horizon
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesEncoder:
     """Series as scaled windows: what was learnt of the training part.
 
+    A value becomes its logarithm, then its change, then it is standardised; each where it is due.
+
     Attributes:
-        settings: windows, scaling and what is known.
+        settings: windows, scaling and what is known; nothing in it is left open.
         columns: names of all D values, in the order of the table.
         targets: positions of the columns that are forecast.
         known: positions of the columns whose future is known.
+        logged: columns, by position, of which logarithms are learnt.
         differenced: columns, by position, of which changes are learnt.
         mean: for every series name, of every column.
         deviation: for every series name, of every column; 1 where it is constant.
         frequency: of the dates; None for rows without.
+        date: the column of dates.
+        group: the column that tells series apart.
         kind: of the model's inputs.
         reads: of examples.
     """
@@ -110,24 +42,34 @@ class SeriesEncoder:
     columns: tuple[str, ...]
     targets: tuple[int, ...]
     known: tuple[int, ...]
+    logged: tuple[int, ...]
     differenced: tuple[int, ...]
     mean: Mapping[str, tuple[float, ...]]
     deviation: Mapping[str, tuple[float, ...]]
     frequency: Frequency | None = None
+    date: str | None = None
+    group: str | None = None
     kind: str = "numbers"
     reads: str = "series"
 
     @classmethod
     def fit(
-        cls, found: SeriesSet, settings: SeriesSettings, ends: Sequence[int] | None = None
+        cls,
+        found: SeriesSet,
+        settings: SeriesSettings,
+        ends: Sequence[int] | None = None,
+        date: str | None = None,
+        group: str | None = None,
     ) -> SeriesEncoder:
         """Measure the training part of every series.
 
         Args:
             found: the series.
-            settings: columns, scaling and differences.
+            settings: columns, scaling and differences; a lookback and a horizon.
             ends: of each series, the step before which the training part ends; None takes the
-                shares of `time_parts`.
+                shares of `unspool.data.series_parts.time_parts`.
+            date: the column of dates.
+            group: the column that tells series apart.
 
         Raises:
             DataError: if a column is unknown, or a training part holds no window.
@@ -144,6 +86,7 @@ class SeriesEncoder:
         targets = _positions(found.columns, settings.target, "series.target") or tuple(
             each for each in range(len(found.columns)) if each not in known
         )
+        _check_recursive(found.columns, targets, known, settings)
         ends = (
             [time_parts(len(each))["train"].stop for each in found.series] if ends is None else ends
         )
@@ -157,16 +100,20 @@ class SeriesEncoder:
                     f"{settings.lookback} and series.horizon {settings.horizon} need {needed}."
                 )
         differenced = _differenced(parts, settings)
+        season = 1 if found.frequency is None else found.frequency.season
+        logged = _logged(found.columns, parts, settings, differenced, season)
         mean, deviation = {}, {}
         for each, part in zip(found.series, parts, strict=True):
-            changed = _changes(part, differenced)
+            changed = _changes(_logarithms(part, logged), differenced)
             middle, spread = changed.mean(0), changed.std(0)
             spread[spread <= 1e-12 * np.maximum(np.abs(middle), 1e-12)] = 1.0
             if settings.scaling == "none":
                 middle, spread = np.zeros_like(middle), np.ones_like(spread)
             mean[each.name], deviation[each.name] = tuple(middle.tolist()), tuple(spread.tolist())
-        frequency = found.frequency
-        return cls(settings, found.columns, targets, known, differenced, mean, deviation, frequency)
+        return cls(
+            settings, found.columns, targets, known, logged, differenced, mean, deviation,
+            found.frequency, date, group,
+        )  # fmt: skip
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> SeriesEncoder:
@@ -177,9 +124,11 @@ class SeriesEncoder:
         frequency = stored["frequency"]
         return cls(
             SeriesSettings(**settings),
-            *(tuple(stored[name]) for name in ("columns", "targets", "known", "differenced")),
+            *(tuple(stored[name]) for name in TUPLES),
             *({k: tuple(v) for k, v in stored[name].items()} for name in ("mean", "deviation")),
             None if frequency is None else Frequency(**frequency),
+            stored["date"],
+            stored["group"],
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -190,8 +139,10 @@ class SeriesEncoder:
                 k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.settings).items()
             },
             "frequency": None if self.frequency is None else asdict(self.frequency),
+            "date": self.date,
+            "group": self.group,
         }
-        for name in ("columns", "targets", "known", "differenced"):
+        for name in TUPLES:
             stored[name] = list(getattr(self, name))
         for name in ("mean", "deviation"):
             stored[name] = {key: list(each) for key, each in getattr(self, name).items()}
@@ -200,13 +151,20 @@ class SeriesEncoder:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was decided from the data, in sentences."""
-        if not self.differenced or self.settings.difference != "auto":
-            return ()
-        names = listed([self.columns[each] for each in self.differenced])
-        return (
-            f"changes are learnt of what counts up: {names}; set series.difference to 'none' to "
-            "learn the counts.",
-        )
+        said = []
+        if self.differenced and self.settings.difference == "auto":
+            names = listed([self.columns[each] for each in self.differenced])
+            said.append(
+                f"changes are learnt of what counts up: {names}; set series.difference to 'none' "
+                "to learn the counts."
+            )
+        if self.logged and self.settings.logarithm == "auto":
+            names = listed([self.columns[each] for each in self.logged])
+            said.append(
+                f"logarithms are learnt of what swings wider the higher it stands: {names}; set "
+                "series.logarithm to 'no' to learn the values."
+            )
+        return tuple(said)
 
     @property
     def future_names(self) -> tuple[str, ...]:
@@ -218,164 +176,102 @@ class SeriesEncoder:
 
     @property
     def shape(self) -> dict[str, Any]:
-        """Numbers of a step that is seen: all columns, and the calendar."""
+        """What `unspool.models.forecaster.Forecaster` is to read."""
         size = len(self.columns) + len(self.future_names) - len(self.known)
-        return {"kind": self.kind, "size": size, "steps": self.settings.lookback}
+        return {
+            "kind": self.kind,
+            "size": size,
+            "steps": self.settings.lookback,
+            "targets": list(self.targets),
+            "instance": self.settings.instance,
+            "apart": self.settings.columns == "apart",
+            "linear": self.settings.linear,
+        }
 
     @property
     def output(self) -> dict[str, Any]:
-        """What a model is to give for a window."""
+        """What a model is to give for a window; of a recursive forecast one step at a time."""
         return {
             "mapping": "horizon",
             "size": len(self.targets),
-            "horizon": self.settings.horizon,
-            "quantiles": len(self.settings.quantiles),
+            "horizon": 1 if self.settings.strategy == "recursive" else self.settings.horizon,
+            "quantiles": len(self.settings.levels),
             "future": len(self.future_names),
         }
 
-    def scale(self, series: Series) -> ScaledSeries:
-        """A series as the model sees it; step t depends on steps up to t alone.
+    def standard(self, series: Series) -> np.ndarray:
+        """A series as the model sees it, float64 ``[T D]``; step t depends on steps up to t alone.
 
         The first step has no change; where changes are learnt, it counts as 0.
 
         Raises:
-            DataError: if training knew no series of that name.
+            DataError: if training knew no series of that name, or a logarithm there is none of.
         """
-        if series.name not in self.mean:
-            raise DataError(
-                f"series {series.name!r}: was not in the training part, so its scale is unknown."
-            )
-        mean, deviation = self.mean[series.name], self.deviation[series.name]
-        changed = _changes(series.values, self.differenced, keep=True)
-        scaled = ((changed - mean) / np.array(deviation)).astype(np.float32)
-        calendar = np.zeros((len(series), 0), np.float32)
-        if self.settings.calendar and self.frequency is not None:
-            calendar = calendar_features(series.dates, self.frequency)
-        return ScaledSeries(self, series, torch.from_numpy(scaled), torch.from_numpy(calendar))
+        mean, deviation = self._scale(series)
+        self._check_positive(series)
+        changed = _changes(_logarithms(series.values, self.logged), self.differenced, keep=True)
+        return (changed - mean) / deviation
 
-
-@dataclass(frozen=True, slots=True)
-class ScaledSeries:
-    """A series whose windows can be taken from any step.
-
-    Attributes:
-        encoder: what scaled it.
-        series: as it was read.
-        values: scaled, float32 ``[T D]``.
-        calendar: of every step, float32 ``[T K]``.
-    """
-
-    encoder: SeriesEncoder
-    series: Series
-    values: Tensor
-    calendar: Tensor
-
-    def inputs(self, starts: Sequence[int], known: Tensor | None = None) -> dict[str, Tensor]:
-        """What is seen before each of these steps, and what is known from there on.
-
-        Args:
-            starts: steps at which forecasts begin, each from the lookback up to T.
-            known: scaled values of the known columns ``[B H M]``; needed, like the calendar, where
-                the steps ahead lie behind the end of the series.
-
-        Returns:
-            ``numbers`` ``[B L D]``; ``future`` ``[B H K]`` where anything is known.
+    def standard_ahead(self, series: Series) -> np.ndarray:
+        """The same for what is known behind the end of a series, float64 ``[K M]``.
 
         Raises:
-            DataError: if too little stands before a step, or what is to be known is missing.
+            DataError: for a value that is not there, by the column's name.
         """
-        settings, T = self.encoder.settings, len(self.series)
-        L, H = settings.lookback, settings.horizon
-        if not len(starts) or min(starts) < L or max(starts) > T:
-            raise DataError(f"series: forecasts begin at steps {L} to {T}; got {list(starts)[:5]}.")
-        begin = torch.as_tensor(list(starts))
-        # Windows are views; only those of a batch are copied.
-        seen = self._whole(self.values, L)[begin - L]  # [B L D]
-        if settings.scaling == "instance":
-            seen = self._less_last(seen)
-        past = self._whole(self.calendar, L)[begin - L]
-        inputs = {"numbers": torch.cat([seen, past], 2)}
-        if self.encoder.future_names:
-            inputs["future"] = self._future(begin, H, known)
-        return inputs
+        mean, deviation = self._scale(series)
+        both = np.concatenate([series.values[-1:], series.ahead])
+        for place in self.known:
+            if np.isnan(both[:, place]).any():
+                step = int(np.isnan(both[:, place]).argmax())
+                raise DataError(
+                    f"series {series.name!r}: {self.columns[place]} is not known {step} steps "
+                    "ahead; series.known says that it is."
+                )
+        with np.errstate(invalid="ignore"):
+            changed = _changes(_logarithms(both, self.logged), self.differenced, keep=True)[1:]
+        return ((changed - mean) / deviation)[:, list(self.known)]
 
-    def targets(self, starts: Sequence[int]) -> Tensor:
-        """The scaled truth after each of these steps, ``[B H targets]``.
-
-        Raises:
-            DataError: if some of it lies behind the end of the series.
-        """
-        settings = self.encoder.settings
-        if not len(starts) or max(starts) + settings.horizon > len(self.series):
-            raise DataError(f"series: the truth ends at step {len(self.series)}.")
-        begin = torch.as_tensor(list(starts))
-        columns = list(self.encoder.targets)
-        truth = self._whole(self.values, settings.horizon)[begin][:, :, columns]
-        if settings.scaling == "instance":
-            truth = truth - self.values[begin - 1][:, None, columns]
-        return truth
-
-    def restore(self, forecast: Tensor, starts: Sequence[int]) -> np.ndarray:
+    def restore(self, series: Series, forecast: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Forecasts in the units of the file.
 
         Changes are added up from the last value seen. That is exact for points; of quantiles the
         sum of changes is not the quantile of the sum, but bounds it where all steps err together.
 
         Args:
-            forecast: ``[B H targets q]`` or ``[B H targets]``, as the model gives them.
-            starts: steps at which they begin.
+            series: that was forecast.
+            forecast: on the model's scale, ``[B H targets q]``.
+            starts: steps at which they begin, ``[B]``.
 
         Returns:
             float64 of the same shape.
         """
-        flat = forecast.dim() == 3
-        values = (forecast[..., None] if flat else forecast).detach().double().cpu().numpy()
-        begin, columns = np.asarray(list(starts)), list(self.encoder.targets)
-        if self.encoder.settings.scaling == "instance":
-            values = values + self.values.double().numpy()[begin - 1][:, None, columns, None]
-        name = self.series.name
-        mean = np.array(self.encoder.mean[name])[columns, None]
-        values = values * np.array(self.encoder.deviation[name])[columns, None] + mean
+        columns = list(self.targets)
+        mean, deviation = (each[columns, None] for each in self._scale(series))
+        values = forecast.astype(np.float64) * deviation + mean
         for place, column in enumerate(columns):
-            if column in self.encoder.differenced:
-                last = self.series.values[begin - 1, column]
+            if column in self.differenced:
+                last = _logarithms(series.values, self.logged)[starts - 1, column]
                 values[:, :, place] = last[:, None, None] + values[:, :, place].cumsum(1)
-        return values[..., 0] if flat else values
+            if column in self.logged:
+                values[:, :, place] = np.exp(values[:, :, place].clip(-LARGEST_LOG, LARGEST_LOG))
+        return values
 
-    def _whole(self, values: Tensor, length: int) -> Tensor:
-        """All windows of a length, ``[T - length + 1, length, D]``, sharing the memory of one."""
-        return values.unfold(0, length, 1).transpose(1, 2)
-
-    def _less_last(self, seen: Tensor) -> Tensor:
-        """Targets less their last value in the window; other columns as they are."""
-        last = seen[:, -1:].clone()
-        others = [i for i in range(seen.shape[2]) if i not in self.encoder.targets]
-        last[:, :, others] = 0
-        return seen - last
-
-    def _future(self, begin: Tensor, H: int, known: Tensor | None) -> Tensor:
-        """What is known of the steps ahead; dates can be continued, known columns must be given."""
-        T, M = len(self.series), len(self.encoder.known)
-        beyond = int(begin.max()) + H - T
-        calendar, columns = self.calendar, self.values[:, list(self.encoder.known)]
-        if beyond > 0 and self.calendar.shape[1]:
-            assert self.encoder.frequency is not None
-            dates = self.encoder.frequency.following(self.series.dates[-1], beyond)
-            more = torch.from_numpy(calendar_features(dates, self.encoder.frequency))
-            calendar = torch.cat([calendar, more])
-        if beyond > 0 and M and known is None:
-            names = ", ".join(self.encoder.settings.known)
-            raise DataError(f"series: {beyond} steps ahead lack {names}, which series.known names.")
-        if known is not None and known.shape != (len(begin), H, M):
+    def _scale(self, series: Series) -> tuple[np.ndarray, np.ndarray]:
+        if series.name not in self.mean:
             raise DataError(
-                f"series: known values have the shape {list(known.shape)}; wanted "
-                f"{[len(begin), H, M]}."
+                f"series {series.name!r}: was not in the training part, so its scale is unknown."
             )
-        steps = begin[:, None] + torch.arange(H)
-        parts = [known if known is not None else columns[steps]] if M else []
-        if calendar.shape[1]:
-            parts.append(calendar[steps])
-        return torch.cat(parts, 2)
+        return np.array(self.mean[series.name]), np.array(self.deviation[series.name])
+
+    def _check_positive(self, series: Series) -> None:
+        for place in self.logged:
+            least = series.values[:, place].min()
+            if least <= 0:
+                label = f"series {series.name!r}: " if series.name else ""
+                raise DataError(
+                    f"{label}{self.columns[place]} is {least:g}, which has no logarithm; train "
+                    "with series.logarithm 'no'."
+                )
 
 
 def _positions(columns: tuple[str, ...], names: Sequence[str], setting: str) -> tuple[int, ...]:
@@ -385,6 +281,19 @@ def _positions(columns: tuple[str, ...], names: Sequence[str], setting: str) -> 
     return tuple(columns.index(name) for name in names)
 
 
+def _check_recursive(
+    columns: tuple[str, ...], targets: Sequence[int], known: Sequence[int], settings: SeriesSettings
+) -> None:
+    """Fed back is what was forecast; of another column there is nothing to feed."""
+    others = [name for place, name in enumerate(columns) if place not in (*targets, *known)]
+    if settings.strategy == "recursive" and others:
+        raise DataError(
+            f"series.strategy: a recursive forecast needs every column a step ahead, and "
+            f"{listed(others)} is neither forecast (series.target) nor known (series.known); use "
+            "'direct'."
+        )
+
+
 def _differenced(parts: Sequence[np.ndarray], settings: SeriesSettings) -> tuple[int, ...]:
     """Columns of which changes are learnt: all, none, or those that count up in most series."""
     width = parts[0].shape[1]
@@ -392,13 +301,52 @@ def _differenced(parts: Sequence[np.ndarray], settings: SeriesSettings) -> tuple
         return tuple(range(width))
     if settings.difference == "none":
         return ()
-    return tuple(column for column in range(width) if _counts_up([p[:, column] for p in parts]))
+    return tuple(
+        column for column in range(width) if _in_most([p[:, column] for p in parts], cumulative)
+    )
 
 
-def _counts_up(columns: Sequence[np.ndarray]) -> bool:
-    """Whether a column does in most of the series in which anything happens."""
+def _logged(
+    columns: tuple[str, ...],
+    parts: Sequence[np.ndarray],
+    settings: SeriesSettings,
+    differenced: tuple[int, ...],
+    season: int,
+) -> tuple[int, ...]:
+    """Columns of which logarithms are learnt."""
+    width = parts[0].shape[1]
+    positive = [column for column in range(width) if all((p[:, column] > 0).all() for p in parts)]
+    if settings.logarithm == "yes":
+        if len(positive) < width:
+            name = next(columns[each] for each in range(width) if each not in positive)
+            raise DataError(
+                f"series.logarithm: {name} is not positive everywhere in the training part; use "
+                "'no' or 'auto'."
+            )
+        return tuple(positive)
+    if settings.logarithm == "no":
+        return ()
+    return tuple(
+        column
+        for column in positive
+        if column not in differenced
+        and _in_most([p[:, column] for p in parts], lambda each: grows_with_level(each, season))
+    )
+
+
+def _in_most(columns: Sequence[np.ndarray], rule: Any) -> bool:
+    """Whether a rule holds in most of the series in which anything happens."""
     moving = [each for each in columns if (each != each[0]).any()]
-    return 2 * sum(map(cumulative, moving)) > len(moving)
+    return 2 * sum(map(rule, moving)) > len(moving)
+
+
+def _logarithms(values: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+    """Some columns as their natural logarithms."""
+    if not columns:
+        return values
+    found = values.copy()
+    found[:, list(columns)] = np.log(found[:, list(columns)])
+    return found
 
 
 def _changes(values: np.ndarray, columns: Sequence[int], keep: bool = False) -> np.ndarray:
@@ -413,3 +361,7 @@ def _changes(values: np.ndarray, columns: Sequence[int], keep: bool = False) -> 
     changed[1:, picked] = np.diff(values[:, picked], axis=0)
     changed[0, picked] = 0
     return changed if keep else changed[1:]
+
+
+TUPLES = ("columns", "targets", "known", "logged", "differenced")
+LARGEST_LOG = 700.0  # of what float64 can hold

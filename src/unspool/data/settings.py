@@ -53,6 +53,10 @@ class DataSettings:
     """The column that orders steps; found by name and content if left out."""
     folds: int = 0
     """Cross-validation in so many parts; 0 splits once."""
+    fold: int = 0
+    """The one of them that is tested on, counted from 1; 0 tests on each in turn."""
+    split_seed: int = -1
+    """Another one draws other parts; -1 takes the seed of the run."""
     header: str = "auto"
     """Whether the first line of a table names the columns: auto, yes or no."""
     delimiter: str | None = None
@@ -65,6 +69,8 @@ class DataSettings:
     """A file of word vectors as text (GloVe, word2vec) that embeddings start from."""
     freeze_vectors: bool = False
     """Leave those vectors as they are."""
+    word_dropout: float = 0.0
+    """Of words to tag: while training, one seen n times is unknown with probability a / (a + n)."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -98,10 +104,20 @@ class DataSettings:
             problems.append(unknown("data.header", self.header, HEADERS))
         if self.too_long not in TOO_LONG:
             problems.append(unknown("data.too_long", self.too_long, TOO_LONG))
+        if not 0 <= self.word_dropout < 1e6:
+            problems.append(f"data.word_dropout: got {self.word_dropout}; wanted a number ≥ 0.")
         if self.max_length < 0:
             problems.append(f"data.max_length: got {self.max_length}; wanted 0 (no limit) or more.")
         if self.folds < 0 or self.folds == 1:
             problems.append(f"data.folds: got {self.folds}; wanted 0 (one split), or 2 or more.")
+        if not 0 <= self.fold <= self.folds:
+            problems.append(
+                f"data.fold: got {self.fold} of {self.folds} folds; wanted 1 to {self.folds}, or 0."
+            )
+        if self.split_seed < -1:
+            problems.append(
+                f"data.split_seed: got {self.split_seed}; wanted -1 (the run's) or 0 and more."
+            )
         if self.delimiter is not None and len(self.delimiter) != 1:
             problems.append(f"data.delimiter: got {self.delimiter!r}; wanted one character.")
         return problems

@@ -14,44 +14,14 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from unspool.data.augment import masked, noisy, shifted
+from unspool.data.augment import masked, noisy, shifted, sped
 from unspool.data.resample import resample
+from unspool.data.sound_file import read_sound
 from unspool.data.sound_settings import SoundSettings
-from unspool.data.table import short
 from unspool.data.text import printable
-from unspool.data.wav import decode_wav
 from unspool.errors import DataError
 
 Collated = tuple[dict[str, Tensor], Tensor]
-
-
-def read_sound(path: Path) -> tuple[np.ndarray, int]:
-    """The samples of a WAV or FLAC file, float32 ``[T channels]``, and how many there are a second.
-
-    Raises:
-        DataError: if it cannot be read, is damaged, or is FLAC and soundfile is missing.
-    """
-    name = printable(path)
-    try:
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{name}: cannot be read ({short(str(error))}).") from error
-    if data[:4] != b"fLaC":
-        return decode_wav(data, name)
-    try:
-        import soundfile
-    except ImportError as error:
-        raise DataError(
-            f"{name}: FLAC is read by soundfile, which is missing; "
-            "pip install 'unspool[audio]', or write WAV."
-        ) from error
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (RuntimeError, ValueError, TypeError, MemoryError) as error:
-        raise DataError(f"{name}: cannot be read as FLAC ({short(str(error))}).") from error
-    if not samples.size:
-        raise DataError(f"{name}: holds no samples.")
-    return samples, int(rate)
 
 
 def mel_filters(rate: int, bands: int, fft: int) -> Float[Tensor, "K F"]:
@@ -196,8 +166,15 @@ class SoundEncoder:
 
     @property
     def shape(self) -> dict[str, Any]:
-        """Bands of a frame."""
-        return {"kind": self.kind, "size": self.settings.bands}
+        """Bands of a frame, and frames of a step where those are several."""
+        stack = {"stack": self.settings.stack} if self.settings.stack > 1 else {}
+        return {"kind": self.kind, "size": self.settings.bands, **stack}
+
+    @property
+    def varies(self) -> bool:
+        """Whether training changes sounds before they become frames."""
+        settings = self.settings
+        return bool(settings.shift or settings.noise or settings.speed)
 
     def waveform(self, sound: Any) -> Float32[Tensor, " T"]:
         """A file or waveform as one channel at the wanted rate; channels are averaged.
@@ -230,7 +207,9 @@ class SoundEncoder:
     def encode(
         self, sound: Any, generator: torch.Generator | None = None
     ) -> Float32[Tensor, "S F"]:
-        """Normalised frames of a sound; with a generator, of the sound shifted and with noise.
+        """Normalised frames of a sound; with a generator, of the sound varied.
+
+        Variations are its speed, its place in time and noise, each as the settings say.
 
         A silent sound gives finite frames like any other.
 
@@ -239,11 +218,16 @@ class SoundEncoder:
         """
         waveform = self.waveform(sound)
         if generator is not None:
-            most = round(self.settings.shift * self.settings.rate)
-            waveform = shifted(waveform, most, generator)
-            if self.settings.noise:
-                waveform = noisy(waveform, self.settings.noise, generator)
-        frames = self._frames(waveform)
+            settings = self.settings
+            if settings.speed:
+                waveform = sped(waveform, settings.speed, generator)
+            waveform = shifted(waveform, round(settings.shift * settings.rate), generator)
+            if settings.noise:
+                waveform = noisy(waveform, settings.noise, generator)
+        return self.normalised(self._frames(waveform))
+
+    def normalised(self, frames: Float32[Tensor, "S F"]) -> Float32[Tensor, "S F"]:
+        """Frames by the mean and deviation of every band in the training part."""
         return (frames - torch.tensor(self.mean)) / torch.tensor(self.deviation)
 
     def collate(self, encoded: Sequence[Tensor]) -> Collated:
@@ -264,6 +248,61 @@ class SoundEncoder:
     def _frames(self, waveform: Tensor) -> Tensor:
         frames = log_mel(waveform, self.settings)
         return frames - frames.mean(0) if self.settings.normalise == "utterance" else frames
+
+
+class FrameStream:
+    """Frames of a sound that comes in piece by piece: together those that `encode` gives it whole.
+
+    Args:
+        encoder: normalises each frame by the training part.
+
+    Example:
+        >>> encoder = SoundEncoder.fit([np.ones(800, np.float32)], SoundSettings())
+        >>> stream, sound = FrameStream(encoder), np.ones(800, np.float32)
+        >>> len(stream.hear(sound[:500])), len(stream.hear(sound[500:])), len(stream.finish())
+        (4, 4, 1)
+    """
+
+    def __init__(self, encoder: SoundEncoder) -> None:
+        self.encoder = encoder
+        self._waiting = torch.zeros(0)  # from the first sample of the next frame on
+        self._first = True
+
+    def hear(self, samples: Float32[np.ndarray, " T"]) -> Float32[Tensor, "S F"]:
+        """The frames that can be made by now, and were not before.
+
+        Args:
+            samples: one channel at ``settings.rate``.
+
+        Raises:
+            DataError: if they are no such array, or not finite.
+        """
+        samples = np.asarray(samples, np.float32)
+        if samples.ndim != 1 or not np.isfinite(samples).all():
+            raise DataError(
+                f"sound: a piece has the shape {list(samples.shape)} or is not finite; wanted one "
+                f"channel [T] at {self.encoder.settings.rate} samples a second."
+            )
+        settings = self.encoder.settings
+        window, hop = settings.window_samples, settings.hop_samples
+        waiting = torch.cat([self._waiting, torch.tensor(samples)])
+        count = 0 if len(waiting) < window else 1 + (len(waiting) - window) // hop
+        self._waiting = waiting[count * hop :]
+        self._first = self._first and not count
+        if not count:
+            return torch.zeros(0, settings.bands)
+        return self._normalised(waiting[: (count - 1) * hop + window])
+
+    def finish(self) -> Float32[Tensor, "S F"]:
+        """The last frame, filled up with silence, if samples are left that no frame has covered."""
+        settings = self.encoder.settings
+        covered = 0 if self._first else settings.window_samples - settings.hop_samples
+        if len(self._waiting) <= covered:
+            return torch.zeros(0, settings.bands)
+        return self._normalised(self._waiting)
+
+    def _normalised(self, sound: Tensor) -> Tensor:
+        return self.encoder.normalised(log_mel(sound, self.encoder.settings))
 
 
 LOWEST_FREQUENCY = 20.0

@@ -9,6 +9,7 @@ from unspool.errors import ConfigError, unknown
 NORMALISATIONS = ("train", "utterance")
 # Below this, nothing of speech is left; above it, no recorder goes.
 LOWEST_RATE, HIGHEST_RATE = 4000, 192_000
+LARGEST_STACK = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,10 +42,18 @@ class SoundSettings:
     """Seconds by which training moves a sound at most, forth and back; 0 leaves it."""
     noise: float = 20.0
     """Training adds noise, at least so many decibels below the sound; 0 adds none."""
+    speed: float = 0.0
+    """Training plays a sound faster or slower by up to this share, which also raises or lowers its
+    voice: of use for speech, wrong where the pitch tells; 0 leaves it."""
     mask_frames: int = 10
     """Frames that training blanks at most, together (SpecAugment); 0 blanks none."""
     mask_bands: int = 8
     """Bands that training blanks at most, together (SpecAugment); 0 blanks none."""
+    stack: int = 1
+    """Frames that are read as one step; more make a model faster and its steps coarser."""
+    stream: bool = True
+    """Transcribe with a model that can answer while sound still comes in; without it, models that
+    need the end are allowed as well."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -65,6 +74,10 @@ class SoundSettings:
             problems.append(unknown("sound.normalise", self.normalise, NORMALISATIONS))
         if not self.max_seconds > 0:
             problems.append(f"sound.max_seconds: got {self.max_seconds}; wanted more than 0.")
+        if not 1 <= self.stack <= LARGEST_STACK:
+            problems.append(f"sound.stack: got {self.stack}; wanted 1 to {LARGEST_STACK}.")
+        if not 0 <= self.speed < 0.5:
+            problems.append(f"sound.speed: got {self.speed}; wanted 0 ≤ share < 0.5.")
         for name in ("shift", "noise", "mask_frames", "mask_bands"):
             if not getattr(self, name) >= 0:
                 problems.append(f"sound.{name}: got {getattr(self, name)}; wanted 0 or more.")

@@ -11,7 +11,7 @@ from typing import Any
 
 from unspool.data.fingerprint import fingerprint
 from unspool.data.in_memory import NAME
-from unspool.data.samples import sample_text
+from unspool.data.samples import sample
 from unspool.data.settings import DataSettings
 from unspool.data.text import printable
 from unspool.errors import DataError
@@ -44,7 +44,8 @@ class Source:
         """
         absolute = tuple(str(Path(path).absolute()) for path in paths)
         found = {
-            key: matching(getattr(settings, key), f"data.{key}") for key in ("validation", "test")
+            key: matching(getattr(settings, key), f"data.{key}", paths)
+            for key in ("validation", "test")
         }
         every = (*absolute, *found["validation"], *found["test"])
         digests = tuple(_digest(Path(path)) for path in every)
@@ -62,7 +63,7 @@ class Source:
             >>> Source.of_sample("english", DataSettings()).sample
             'english'
         """
-        digest = hashlib.sha256(sample_text(name).encode()).hexdigest()
+        digest = _of_sample(name)
         beside = cls.of_files((), settings)
         return replace(beside, name=f"{SAMPLE}{name}", digests=(digest, *beside.digests))
 
@@ -104,7 +105,7 @@ class Source:
         if self.in_memory:
             _compare(fingerprint(data), digests.pop(0), self.name)
         if self.sample is not None:
-            now = hashlib.sha256(sample_text(self.sample).encode()).hexdigest()
+            now = _of_sample(self.sample)
             _compare(now, digests.pop(0), self.name)
         every = (*self.paths, *self.validation, *self.test)
         for path, digest in zip(every, digests, strict=True):
@@ -125,12 +126,15 @@ class Source:
         return cls(name=record["name"], **lists)
 
 
-def matching(pattern: str | None, key: str) -> tuple[str, ...]:
+def matching(
+    pattern: str | None, key: str, beside: Sequence[str | Path] = ()
+) -> tuple[str, ...]:
     """Absolute paths that a file name or a pattern such as ``data/*_test.csv`` stands for.
 
     Args:
-        pattern: None stands for none.
+        pattern: None stands for none; looked for from here, then inside the folders.
         key: the setting, for the message.
+        beside: what is learnt, of which the folders are looked through.
 
     Raises:
         DataError: if there are none.
@@ -140,9 +144,18 @@ def matching(pattern: str | None, key: str) -> tuple[str, ...]:
     if Path(pattern).exists() or not glob.has_magic(pattern):
         return (str(Path(pattern).absolute()),)
     found = sorted(glob.glob(pattern))  # noqa: PTH207 - a pattern may be absolute
+    for folder in beside if not found else ():
+        found += sorted(str(path) for path in _inside(Path(folder), pattern))
     if not found:
         raise DataError(f"{key}: no file is called '{printable(pattern)}'.")
     return tuple(str(Path(path).absolute()) for path in found)
+
+
+def _inside(folder: Path, pattern: str) -> list[Path]:
+    """What a relative pattern finds in a folder."""
+    if Path(pattern).is_absolute() or not folder.is_dir():
+        return []
+    return [folder / found for found in glob.glob(pattern, root_dir=folder)]  # noqa: PTH207
 
 
 def _plain(value: Any) -> Any:
@@ -169,6 +182,13 @@ def _digest(path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DataError(f"{printable(path)}: cannot be read ({reason}).") from error
     return whole.hexdigest()
+
+
+def _of_sample(name: str) -> str:
+    found = sample(name)
+    if isinstance(found, str):
+        return hashlib.sha256(found.encode()).hexdigest()
+    return fingerprint(found)
 
 
 def _of_file(path: Path) -> str:

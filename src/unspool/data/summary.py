@@ -43,14 +43,18 @@ def lengths(examples: Examples) -> dict[str, Any]:
         ``unit``, ``min``, ``median``, ``mean``, ``max``, and ``histogram``: at most ten bars, each
         ``from``, ``to`` (both within) and ``count``. Empty where it is not known before reading.
     """
-    unit = {"text": "characters", "words": "words", "numbers": "steps", "series": "rows"}.get(
+    unit = {"text": "characters", "words": "words", "numbers": "steps", "series": "steps"}.get(
         examples.kind
     )
     if unit is None or not examples.inputs:
         return {}
-    counts = [
-        len(each.rows) if examples.kind == "series" else len(each) for each in examples.inputs
-    ]
+    if examples.kind == "series":
+        group = examples.options.get("group")
+        tables = [Counter(each.column(group)) if group else {"": len(each.rows)}
+                  for each in examples.inputs]  # fmt: skip
+        counts = [count for each in tables for count in each.values()]
+    else:
+        counts = [len(each) for each in examples.inputs]
     return {
         "unit": unit,
         "min": min(counts),
@@ -77,6 +81,28 @@ def histogram(counts: Sequence[int]) -> list[dict[str, int]]:
     ]
 
 
+def first_shown(examples: Examples, count: int) -> list[dict[str, Any]]:
+    """The first examples as plain JSON values, long ones cut; of series the first rows.
+
+    Example:
+        >>> from unspool.data.table import Place
+        >>> found = first_shown(Examples("text", ["a", "b"], ["x", "y"], [Place("f", 1)] * 2), 1)
+        >>> found[0]["input"], found[0]["target"]
+        ('a', 'x')
+    """
+    if examples.kind != "series":
+        return [shown(examples, index) for index in range(min(count, len(examples)))]
+    rows = [
+        (place, row) for table in examples.inputs
+        for place, row in zip(table.places[:count], table.rows[:count], strict=True)
+    ]  # fmt: skip
+    return [
+        {"file": place.file, "line": place.line, "input": [short(cell) for cell in row],
+         "target": None}
+        for place, row in rows[:count]
+    ]  # fmt: skip
+
+
 def shown(examples: Examples, index: int) -> dict[str, Any]:
     """One example as plain JSON values, long ones cut."""
     place = examples.places[index]
@@ -95,11 +121,6 @@ def _brief(kind: str, value: Any) -> Any:
         return list(value[:WIDTH])
     if isinstance(value, str):
         return value if len(value) <= WIDTH else value[: WIDTH - 1] + "…"
-    if kind == "series":
-        return {
-            name: [short(row[i]) for row in value.rows[:BARS]]
-            for i, name in enumerate(value.columns)
-        }
     if kind == "numbers":
         return value[:BARS].tolist()
     return f"{' x '.join(map(str, value.shape))} points"

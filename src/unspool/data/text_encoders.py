@@ -85,6 +85,17 @@ class TextEncoder:
             return torch.tensor([self.tokenizer.size])
         return fitting(ids, self.max_length, self.truncates)
 
+    def tokens(self, encoded: Tensor) -> list[str]:
+        """What stands at each step of an encoded text, for a person to read.
+
+        Example:
+            >>> encoder = TextEncoder.fit(["to be"], DataSettings())
+            >>> encoder.tokens(encoder.encode("bet"))
+            ['b', 'e', 't']
+        """
+        size = self.tokenizer.size
+        return ["" if id == size else self.tokenizer.token(id) for id in encoded.tolist()]
+
     def collate(self, encoded: Sequence[Tensor]) -> Collated:
         """Texts side by side: ``tokens`` ``[B T]``, padded with 0, and their lengths ``[B]``."""
         lengths = torch.tensor([len(ids) for ids in encoded])
@@ -96,19 +107,28 @@ class WordsEncoder:
     """A list of words, each by itself and by its characters.
 
     Words are looked up in lower case; those that training saw once are unknown, so that a vector
-    for unknown words is learnt. Characters keep their case.
+    for unknown words is learnt. Characters keep their case. While training, a word that was seen
+    n times is read as unknown with probability a / (a + n), a being ``word_dropout``: rare words
+    must be told by their letters and their neighbours, as words never seen will have to be.
 
     Attributes:
         words: of the vocabulary; the first id, 0, is for all others.
         characters: that training saw; ids start at 2, after the filler and the unknown one.
         max_length: words of the longest sentence; 0 sets no limit.
         truncates: whether longer ones lose their end, or are refused.
+        word_dropout: a; 0 reads every word.
+        counts: how often training saw each word, in the order of ``words``.
+
+    Source:
+        Kiperwasser and Goldberg (2016), section 4.1 (word dropout).
     """
 
     words: Mapping[str, int]
     characters: Mapping[str, int]
     max_length: int = 0
     truncates: bool = False
+    word_dropout: float = 0.0
+    counts: tuple[int, ...] = ()
     kind: str = "words"
     reads: str = "words"
 
@@ -123,12 +143,15 @@ class WordsEncoder:
         """
         counts = Counter(word.lower() for words in sentences for word in words)
         known = [word for word, count in counts.most_common(settings.vocabulary) if count > 1]
+        known.sort()
         characters = sorted({each for words in sentences for word in words for each in word})
         return cls(
-            {word: number for number, word in enumerate(sorted(known), 1)},
+            {word: number for number, word in enumerate(known, 1)},
             {each: number for number, each in enumerate(characters, UNKNOWN_CHARACTER + 1)},
             settings.max_length,
             settings.too_long == "truncate",
+            settings.word_dropout,
+            tuple(counts[word] for word in known),
         )
 
     @classmethod
@@ -139,6 +162,8 @@ class WordsEncoder:
             {c: number for number, c in enumerate(stored["characters"], UNKNOWN_CHARACTER + 1)},
             int(stored["max_length"]),
             bool(stored["truncates"]),
+            float(stored.get("word_dropout", 0.0)),
+            tuple(map(int, stored.get("counts", ()))),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,6 +174,8 @@ class WordsEncoder:
             "characters": list(self.characters),
             "max_length": self.max_length,
             "truncates": self.truncates,
+            "word_dropout": self.word_dropout,
+            "counts": list(self.counts),
         }
 
     @property
@@ -185,6 +212,18 @@ class WordsEncoder:
             characters[row, : len(ids), : spelt.shape[1]] = spelt
         tokens = nn.utils.rnn.pad_sequence([ids for ids, _ in encoded], batch_first=True)
         return {"tokens": tokens, "characters": characters}, lengths
+
+    def vary(
+        self, inputs: Mapping[str, Tensor], lengths: Tensor, generator: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        """A training batch in which some words are unknown, rare ones more often."""
+        if not self.word_dropout:
+            return inputs
+        seen = torch.tensor([1, *self.counts], dtype=torch.float32)
+        chance = self.word_dropout / (self.word_dropout + seen)
+        tokens = inputs["tokens"]
+        lost = torch.rand(tokens.shape, generator=generator) < chance[tokens]
+        return {**inputs, "tokens": tokens.masked_fill(lost, 0)}
 
 
 def fitting(ids: Tensor, most: int, truncates: bool) -> Tensor:

@@ -29,6 +29,8 @@ def of_files(view: View, task: str) -> Recognised | None:
             return Recognised(chosen, path.kind, f"{path.name} names {what}", found)
         others = [each for each in view.profiles if each.name not in taken]
         text = roles.find_named(others, names, ("text",))
+        if text is None and path.kind == "sound":
+            text = _transcript(others, names, view.settings, task == many)
         if text is None:
             long = [each for each in others if each.kind == "text" and each.words > 2]
             text = long[0].name if len(long) == 1 else None
@@ -46,6 +48,47 @@ def of_files(view: View, task: str) -> Recognised | None:
                 single, path.kind, reason, found | {"label": label}, warnings=warnings
             )
     return None
+
+
+def _transcript(
+    others: Sequence[Profile], names: Sequence[str], settings: DataSettings, wanted: bool
+) -> str | None:
+    """A column of transcripts that are numbers, or single words: if they hardly recur.
+
+    Args:
+        others: columns that may be one.
+        names: what such a column is called.
+        settings: ``label`` names it where transcripts are wanted.
+        wanted: whether they were asked for; then they may also recur, and have any name.
+    """
+    if wanted and settings.label is not None:
+        return settings.label
+    written = [each for each in others if each.kind in ("text", "class", "number", "date")]
+    if not wanted:
+        written = [each for each in written if not each.recurs]
+    named = roles.find_named(written, names)
+    if named is not None or not wanted:
+        return named
+    return roles.find_named(written, roles.LABELS) or (
+        written[0].name if len(written) == 1 else None
+    )
+
+
+def of_classes(view: View, task: str) -> Recognised | None:
+    """A class and a text for each, where captions are asked for."""
+    others = view.of("text", "class", "number", "date")
+    text = view.settings.label or roles.find_named(
+        [each for each in others if each.name != view.settings.text], roles.CAPTIONS
+    )
+    left = [each for each in others if each.name != text]
+    source = view.settings.text or (left[0].name if len(left) == 1 else None)
+    if source is None or (text is None and view.labelled):
+        return None
+    found = {"text": source} | view.shared()
+    if not view.labelled:
+        return Recognised("caption", "text", f"{source} holds classes", found)
+    reason = f"{text} holds a text for each {source}"
+    return Recognised("caption", "text", reason, found | {"caption": str(text)})
 
 
 def of_words(view: View, task: str) -> Recognised | None:
@@ -134,6 +177,8 @@ def of_labels(view: View, task: str) -> Recognised | None:
     if label is None or label == text:
         return None
     each = view.named(label)
+    if task == "auto" and _is_pair(view, text, each):
+        return None
     if task == "auto" and each is not None and each.kind == "text" and not _is_class(each):
         return None
     reason = f"{text} holds texts and {label} {labels(view, label)}"
@@ -142,19 +187,29 @@ def of_labels(view: View, task: str) -> Recognised | None:
     )
 
 
+def _is_pair(view: View, text: str, label: Profile | None) -> bool:
+    """Whether both columns are named as a translation's, and the values are too many for classes.
+
+    So that ``source`` and ``target`` are a pair, though many a table calls its labels ``target``.
+    """
+    read = view.named(text)
+    named = read is not None and read.called(roles.SOURCES)
+    return named and label is not None and label.called(roles.TARGETS) and not label.recurs
+
+
 def _is_class(each: Profile) -> bool:
     """Whether a named label may be one, though its values hardly recur."""
     return each.words <= roles.CLASS_WORDS
 
 
 def of_pairs(view: View, task: str) -> Recognised | None:
-    """Two columns of text."""
-    texts = view.of("text")
+    """Two columns of text; where translating is asked for, the cells may be numbers and dates."""
+    texts = view.of("text") if task != "translate" else view.of("text", "class", "number", "date")
     one = view.settings.text or roles.find_named(texts, roles.SOURCES)
     two = view.settings.label or roles.find_named(texts, roles.TARGETS)
     named = one is not None and two is not None and one != two
     if not named:
-        if task != "translate":
+        if task != "translate" or len(texts) > 2:
             texts = [each for each in texts if not each.called(NO_PAIR)]
         enough = len(texts) == 2 or (len(texts) > 2 and not view.table.named)
         if view.labelled and not enough:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from unspool.engine.call import Call, found, run
-from unspool.engine.gradient import ORDERS
+from unspool.engine.gradient import CENTRED, ORDERS
 from unspool.engine.graph import Family
-from unspool.engine.hoist import filled
+from unspool.engine.hoist import centred, filled
 from unspool.engine.memory import POOL
+from unspool.engine.plan import Plan
 from unspool.engine.rows import places_before, sorted_rows, unsorted_rows
 from unspool.engine.stages import axis_of
 
@@ -37,7 +38,11 @@ def run_backward(
         arriving[name] = carried
     _place_permuted(call)
     memory, block = _backward_memory(call)
-    sums: dict[int, Tensor] = {}
+    learnt = [
+        program.original[slot.node] for slot in plan.backward.code.slots if slot.kind == "learnt"
+    ]
+    totals = torch.zeros(len(learnt), call.threads, width, dtype=plan.dtype)
+    sums = dict(zip(learnt, totals, strict=True))
     slots: list[tuple[Tensor, bool, Tensor | None]] = []
     for slot in plan.backward.code.slots:
         node = program.nodes[slot.node]
@@ -47,16 +52,15 @@ def run_backward(
         elif slot.kind == "carry":
             slots.append((arriving[node.name], False, None))
         elif slot.kind == "learnt":
-            leaf = program.original[slot.node]
-            sums[leaf] = torch.zeros(call.threads, len(call.vectors[leaf]), dtype=plan.dtype)
-            slots.append((sums[leaf], False, None))
+            slots.append((sums[program.original[slot.node]], False, None))
         elif node.op == "adjoint":
             slots.append((arriving[node.name], node.name == "output", None))
         else:
             slots.append(found(call, full.nodes, program.original[slot.node]))
     run(call, plan.backward, slots)
     matrices = _matrix_gradients(call, memory, block)
-    vectors = {leaf: total.sum(0) for leaf, total in sums.items()}
+    vectors = dict(zip(learnt, totals.sum(1), strict=True))
+    vectors |= {leaf: vectors[same] for leaf, same in plan.schedule.learnt_alike.items()}
     return _collected(call, memory, block, matrices, vectors, arriving, shapes, split)
 
 
@@ -106,11 +110,37 @@ def _backward_memory(call: Call) -> tuple[dict[int, Tensor], Tensor | None]:
                 place = program.memory[full.leaves[stream]]
                 memory.setdefault(place, block[:, k * width : (k + 1) * width])
     wanted = set(program.memory.values())
+    for places in _learning_together(plan, memory):
+        width = plan.padded(call.units)
+        beside = POOL.empty(rows.total, width * len(places), plan.dtype)
+        memory |= zip(places, beside.split(width, 1), strict=True)
     for node in program.stored:
         if node not in memory:
             height = rows.total if node in wanted else rows.batch
             memory[node] = POOL.empty(height, call.width(node, program.nodes), plan.dtype)
     return memory, block
+
+
+def _learning_together(plan: Plan, placed: Mapping[int, Tensor]) -> list[list[int]]:
+    """Gradients of sums of one operand that may stand side by side, to be one product."""
+    program, full = plan.backward.program, plan.schedule.gradient
+    alike: dict[int, dict[int, None]] = {}
+    for outer in full.matrices:
+        place = program.memory[outer.adjoint]
+        if (
+            place in program.stored
+            and place not in placed
+            and full.nodes[outer.adjoint].shape == ("H",)
+        ):
+            alike.setdefault(outer.operand, {})[place] = None
+    seen: set[int] = set()
+    found = []
+    for places in alike.values():
+        fresh = [place for place in places if place not in seen]
+        seen.update(fresh)
+        if len(fresh) > 1:
+            found.append(fresh)
+    return found
 
 
 def _matrix_gradients(
@@ -212,12 +242,17 @@ def _collected(
     plan, program = call.plan, call.plan.backward.program
     full = plan.schedule.gradient
     by_name = {n.name: i for i, n in enumerate(plan.core.nodes) if n.op == "parameter"}
+    found = {name: matrices.get(i, vectors.get(i)) for name, i in by_name.items()}
     results: list[Tensor | None] = []
     for family, shape in zip(plan.families.values(), shapes, strict=False):
         parts = []
         for gate in family.gates:
-            index = by_name.get(f"{family.name}.{gate}" if gate else family.name)
-            parts.append(None if index is None else matrices.get(index, vectors.get(index)))
+            name = f"{family.name}.{gate}" if gate else family.name
+            part, around = found.get(name), found.get(name + CENTRED)
+            if around is not None:
+                around = centred(around[: call.units], 0)
+                part = around if part is None else part[: call.units] + around
+            parts.append(part)
         results.append(_stacked(parts, shape, family, plan.dtype))
     for number in range(split[1]):
         leaf = by_name.get(f"p{number}")

@@ -134,6 +134,7 @@ class Arguments:
             words += [tensor.data_ptr(), stride, int(timed), *begin]
         assert len(words) == HEADER + WORDS * len(slots)
         words += [each.data_ptr() for each in packed]
+        words += [ctypes.addressof(each) for each in side.products]
         self.words = (ctypes.c_int64 * len(words))(*words)
         self.address = ctypes.addressof(self.words)
         self._alive = (rows, split, scratch, slots, packed)

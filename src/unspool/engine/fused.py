@@ -14,7 +14,13 @@ from unspool.engine.arguments import check_arguments
 from unspool.engine.backward import run_backward
 from unspool.engine.call import Call, run_forward
 from unspool.engine.graph import resolve
-from unspool.engine.hoist import filled, hoist, parameter_nodes, single_parameters
+from unspool.engine.hoist import (
+    filled,
+    hoist,
+    parameter_nodes,
+    single_parameters,
+    with_centred,
+)
 from unspool.engine.language import Cell
 from unspool.engine.lookup import Lookup
 from unspool.engine.memory import POOL
@@ -160,6 +166,7 @@ def _differentiable_gradients(
     families, prepared, state, streams = _parts(tensors, ctx.split)
     values = single_parameters(plan, dict(zip(plan.families, families, strict=True)))
     values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
+    values = with_centred(values, plan.core.nodes)
     if plan.linear is not None and len(plan.streams) > 0 and len(streams) == 1:
         streams = streams[0].split(plan.padded(call.units), 1)
     widths = [resolve(plan.core.nodes[i].shape[0], call.features, call.units) for i in plan.streams]
@@ -196,6 +203,7 @@ def _place_parameters(call: Call, families: Sequence[Tensor], prepared: Sequence
     plan = call.plan
     values = single_parameters(plan, dict(zip(plan.families, families, strict=True)))
     values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
+    values = with_centred(values, plan.core.nodes)
     call.matrices, call.vectors = parameter_nodes(plan, plan.core.nodes, values)
 
 

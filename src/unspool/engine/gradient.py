@@ -7,6 +7,7 @@ for a sigmoid and 1-t*t for a tanh, so that only what the forward pass computed 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -63,6 +64,7 @@ def lower(graph: Graph) -> Graph:
 
         softmax(z)      e / Σe,  e = exp(z - max z)
         layer_norm(z)   gain * d / sqrt(mean(d * d) + epsilon) + bias,  d = z - mean(z)
+                        d = U' x + b' for z = U x + b, where U' and b' are centred beforehand
         bilinear(U, x, z)  U @ outer(x, z),  the last two axes of U as one
 
     Raises:
@@ -70,6 +72,8 @@ def lower(graph: Graph) -> Graph:
     """
     builder = Builder()
     moved: list[int] = []
+    uses = Counter(arg for node in graph.nodes for arg in node.args)
+    uses.update([*graph.updated, graph.output, *(index for _, index in graph.gates)])
     for node in graph.nodes:
         args = tuple(moved[arg] for arg in node.args)
         if node.op == "blocks":
@@ -77,7 +81,10 @@ def lower(graph: Graph) -> Graph:
         if node.op == "softmax":
             moved.append(builder.softmax(args[0]))
         elif node.op == "layer_norm":
-            moved.append(builder.layer_norm(*args, epsilon=node.value))
+            z, (_, gain, bias) = node.args[0], args
+            d = _centred(builder, graph, uses, moved, z)
+            d = builder.centred(moved[z]) if d is None else d
+            moved.append(builder.layer_norm(d, gain, bias, epsilon=node.value))
         elif node.op == "bilinear":
             pairs = builder.outer(args[1], args[2])
             moved.append(builder.add("matmul", args[0], pairs, shape=node.shape))
@@ -90,6 +97,30 @@ def lower(graph: Graph) -> Graph:
         output=moved[graph.output],
         gates=tuple((name, moved[index]) for name, index in graph.gates),
     )
+
+
+def _centred(
+    builder: Builder, graph: Graph, uses: Counter[int], moved: list[int], index: int
+) -> int | None:
+    """A sum of products less its mean: the mean is taken out of matrices and biases instead.
+
+    That is done once a call, where the mean of the sum would be one more pass over every row at
+    every step. None where the sum is not made of parameters alone, or is read elsewhere too.
+    """
+    node = graph.nodes[index]
+    if node.op == "parameter" and len(node.shape) == 1:
+        return builder.leaf("parameter", node.name + CENTRED, node.shape)
+    if uses[index] != 1:
+        return None
+    if node.op == "matmul":
+        matrix = graph.nodes[node.args[0]]
+        centred = builder.leaf("parameter", matrix.name + CENTRED, matrix.shape)
+        return builder.add("matmul", centred, moved[node.args[1]], shape=node.shape)
+    if node.op not in ("add", "sub", "neg"):
+        return None
+    parts = [_centred(builder, graph, uses, moved, arg) for arg in node.args]
+    known = [part for part in parts if part is not None]
+    return builder.add(node.op, *known, shape=node.shape) if len(known) == len(parts) else None
 
 
 def gradient(graph: Graph) -> Gradient:
@@ -229,12 +260,15 @@ class Builder:
         e = self.add("exp", self.add("sub", z, self.add("row_max", z, shape=ROW)))
         return self.add("div", e, self.add("row_sum", e, shape=ROW))
 
-    def layer_norm(self, z: int, gain: int, bias: int, epsilon: float) -> int:
-        """Lowered layer norm."""
-        d = self.add("sub", z, self.mean(z))
+    def centred(self, z: int) -> int:
+        """A vector less its mean."""
+        return self.add("centred", z, self.mean(z))
+
+    def layer_norm(self, d: int, gain: int, bias: int, epsilon: float) -> int:
+        """Lowered layer norm of a vector of mean zero."""
         variance = self.mean(self.add("mul", d, d))
         scale = self.add("rsqrt", self.add("add", variance, self.constant(epsilon)))
-        return self.add("add", self.add("mul", self.add("mul", d, scale), gain), bias)
+        return self.add("add", self.add("mul", self.add("normed", d, scale), gain), bias)
 
 
 Contribution = tuple[int, int]
@@ -299,6 +333,27 @@ def _rsqrt(b: Builder, y: int, a: int) -> list[Contribution]:
     return [(b.nodes[y].args[0], b.add("mul", a, b.add("mul", b.constant(-0.5), cube)))]
 
 
+def _centred_slope(b: Builder, y: int, a: int) -> list[Contribution]:
+    return [(b.nodes[y].args[0], b.add("sub", a, b.mean(a)))]
+
+
+def _normed(b: Builder, y: int, a: int) -> list[Contribution]:
+    """The slope through mean and variance at once, for y = (z - mean z) scale.
+
+        dz = (a - mean a - y mean(a y)) scale
+
+    Where z is a sum of centred parameters, these take the mean of `a` away.
+
+    Source:
+        Ba, Kiros and Hinton (2016), section 3; the derivative by hand.
+    """
+    d, scale = b.nodes[y].args
+    slope = b.add("sub", a, b.add("mul", y, b.mean(b.add("mul", a, y))))
+    if b.nodes[d].op == "centred":
+        d, slope = b.nodes[d].args[0], b.add("sub", slope, b.mean(a))
+    return [(d, b.add("mul", slope, scale))]
+
+
 def _maximum(b: Builder, y: int, a: int) -> list[Contribution]:
     """The larger operand takes the gradient; equal ones share it, as in torch."""
     left, right = b.nodes[y].args
@@ -343,6 +398,8 @@ def _none(b: Builder, y: int, a: int) -> list[Contribution]:
     return []
 
 
+# Ends the name of a parameter whose mean over its first axis is taken away.
+CENTRED = "(centred)"
 # Which axes of a tensor, whose own are i, j and k, stand first, second and third.
 ORDERS = {"(k,j,i)": (2, 1, 0), "(j,i,k)": (1, 0, 2)}
 
@@ -359,6 +416,8 @@ RULES: dict[str, Rule] = {
     "exp": _exp,
     "log": _log,
     "rsqrt": _rsqrt,
+    "centred": _centred_slope,
+    "normed": _normed,
     "maximum": _maximum,
     "where": _where,
     "row_sum": _row_sum,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unspool.engine.gradient import Axis
+from unspool.engine.gradient import CENTRED, Axis
 from unspool.engine.graph import Node, resolve
 from unspool.engine.lookup import Lookup
 from unspool.engine.memory import POOL
@@ -29,7 +29,7 @@ def hoist(
         packed = packed.rows()[0]
     whole, cut = plan.schedule.split.whole, plan.schedule.split
     values: dict[int, Tensor] = {}
-    single = single_parameters(plan, parameters)
+    single = with_centred(single_parameters(plan, parameters), whole.nodes)
 
     def value(index: int) -> Tensor:
         if index not in values:
@@ -63,11 +63,25 @@ def _stacked_streams(
     """All streams side by side from one product, each filled up to whole panels."""
     assert plan.linear is not None
     weights = _rows_of(plan, parameters, [weight for weight, _ in plan.linear], units)
-    biases = [bias for _, bias in plan.linear if bias is not None]
-    bias = _rows_of(plan, parameters, biases, units) if biases else None
+    bias = _biases(plan, parameters, [bias for _, bias in plan.linear], units)
     if POOL.keeps(len(packed), len(weights), packed.dtype):
         return Sums.apply(packed, weights, bias)
     return torch.nn.functional.linear(packed, weights, bias)
+
+
+def _biases(
+    plan: Plan, parameters: Mapping[str, Tensor], names: list[str | None], units: int
+) -> Tensor | None:
+    """Biases of all streams, zero where a stream has none."""
+    given = [name for name in names if name is not None]
+    if not given:
+        return None
+    if len(given) == len(names):
+        return _rows_of(plan, parameters, given, units)
+    width = plan.padded(units)
+    parts = iter(_rows_of(plan, parameters, given, units).split(width))
+    zeros = next(iter(parameters.values())).new_zeros(width)
+    return torch.cat([zeros if name is None else next(parts) for name in names])
 
 
 class Sums(torch.autograd.Function):
@@ -96,17 +110,21 @@ class Sums(torch.autograd.Function):
 
 def _rows_of(plan: Plan, parameters: Mapping[str, Tensor], names: list[str], units: int) -> Tensor:
     """Gates of one or several families stacked in the given order, each padded to panels."""
-    letters = {name.partition(".")[0] for name in names}
+    plain = [name.removesuffix(CENTRED) for name in names]
+    letters = {name.partition(".")[0] for name in plain}
     padded = plan.padded(units)
-    if len(letters) == 1:
+    alike = names in (plain, [name + CENTRED for name in plain])
+    if len(letters) == 1 and alike:
         family = plan.families[letters.copy().pop()]
-        if [f"{family.name}.{g}" if g else family.name for g in family.gates] == names:
+        if [f"{family.name}.{g}" if g else family.name for g in family.gates] == plain:
             whole = parameters[family.name]
-            if padded == units:
+            if padded == units and names == plain:
                 return whole
             parts = whole.reshape(len(names), units, *whole.shape[1:])
+            parts = parts if names == plain else centred(parts, 1)
             return filled_axis(parts, padded, 1).flatten(0, 1)
     single = single_parameters(plan, parameters)
+    single = with_centred(single, plan.schedule.split.whole.nodes)
     return torch.cat([filled_axis(single[name], padded, 0) for name in names])
 
 
@@ -119,6 +137,17 @@ def single_parameters(plan: Plan, parameters: Mapping[str, Tensor]) -> dict[str,
             value = dense_blocks(part) if _is_blocks(family.shape) else part
             single[f"{family.name}.{gate}" if gate else family.name] = value
     return single
+
+
+def with_centred(single: Mapping[str, Tensor], nodes: Sequence[Node]) -> dict[str, Tensor]:
+    """The same parameters, and the centred ones among the leaves of a graph."""
+    names = [n.name for n in nodes if n.op == "parameter" and n.name.endswith(CENTRED)]
+    return {**single, **{name: centred(single[name.removesuffix(CENTRED)], 0) for name in names}}
+
+
+def centred(values: Tensor, axis: int) -> Tensor:
+    """Values less their mean over an axis."""
+    return values - values.mean(axis, keepdim=True)
 
 
 def _is_blocks(shape: Sequence[Axis]) -> bool:

@@ -68,11 +68,16 @@ def llvm_text(cell: Cell, dtype: str = "float32", backward: bool = False) -> str
     """
     from unspool.engine.kernels import host
     from unspool.engine.llvm import generate
+    from unspool.engine.products import product_code
 
     plan = schedule(cell.graph)
     program = plan.backward if backward else plan.forward
-    text = generate(program, dtype, host(), reverse=backward).text
-    return REPEATED.sub(r"splat (\1)", text)
+    code = generate(program, dtype, host(), reverse=backward)
+    parts = [code.text]
+    for wide, rows in code.products:
+        parts.append(f"; A module apart: functions for products of {wide} vectors side by side.\n")
+        parts.append(product_code(dtype, host(), wide, rows))
+    return REPEATED.sub(r"splat (\1)", "\n".join(parts))
 
 
 def _stages(program: Program) -> str:
@@ -208,9 +213,9 @@ class _Words:
                 return f"1/{node.name}", PRODUCT
             case "add":
                 return f"{self.use(args[0])} + {self.use(args[1])}", SUM
-            case "sub":
+            case "sub" | "centred":
                 return f"{self.use(args[0])} - {self.use(args[1], PRODUCT)}", SUM
-            case "mul":
+            case "mul" | "normed":
                 return f"{self.use(args[0], PRODUCT)} * {self.use(args[1], ATOM)}", PRODUCT
             case "div":
                 return f"{self.use(args[0], PRODUCT)} / {self.use(args[1], ATOM)}", PRODUCT

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from functools import cached_property
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,6 +14,7 @@ from unspool.engine import kernels
 from unspool.engine.graph import Graph, mask_recurrent_products
 from unspool.engine.language import Cell
 from unspool.engine.llvm import Code, generate
+from unspool.engine.products import product_code
 from unspool.engine.schedule import Schedule, schedule
 from unspool.engine.stages import Program, Stage
 from unspool.errors import BackendError
@@ -118,13 +121,26 @@ def _reads(program: Program, stage: Stage) -> set[int]:
 
 
 class Side:
-    """One program with its code."""
+    """One program with its code.
+
+    Attributes:
+        plan, program, code, kernel: what it is, in ever less readable form.
+        products: for each of the code's arrays of product functions their addresses.
+    """
 
     def __init__(self, plan: Plan, program: Program, reverse: bool) -> None:
         name = str(plan.dtype).removeprefix("torch.")
         self.plan, self.program = plan, program
         self.code: Code = generate(program, name, kernels.host(), reverse)
         self.kernel = kernels.kernel(self.code.text)
+        self.products = [_functions(name, wide, rows) for wide, rows in self.code.products]
+
+
+def _functions(dtype: str, wide: int, rows: int) -> Any:
+    """Addresses of the functions for products, by number of rows."""
+    found = (ctypes.c_int64 * (rows + 1))()
+    kernels.kernel(product_code(dtype, kernels.host(), wide, rows)).call(ctypes.addressof(found))
+    return found
 
 
 def linear_streams(plan: Plan) -> list[tuple[str, str | None]] | None:
@@ -139,8 +155,6 @@ def linear_streams(plan: Plan) -> list[tuple[str, str | None]] | None:
         if node.op != "matmul" or whole.nodes[node.args[1]].op != "input" or node.shape != ("H",):
             return None
         found.append((whole.nodes[node.args[0]].name, bias))
-    if len({bias is None for _, bias in found}) > 1:
-        return None
     return found or None
 
 

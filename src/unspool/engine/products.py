@@ -2,18 +2,54 @@
 
 One small function for every number of rows and of vectors side by side. The weights of a panel lie
 in the order they are read, so a call streams through them once, and every row's input is broadcast
-against them.
+against them. Programs of whatever cell share them: they are compiled once for a width and height.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 from llvmlite import ir
 
-from unspool.engine.vectors import Float, Vectors
+from unspool.engine.kernels import Host
+from unspool.engine.vectors import FLOATS, Float, Vectors
 
 I1, I64 = ir.IntType(1), ir.IntType(64)
 # Independent chains of additions that keep both adders of a core busy.
 CHAINS = 12
+
+
+@cache
+def product_code(dtype: str, host: Host, wide: int, block: int) -> str:
+    """LLVM IR of a program that writes the addresses of product functions, by number of rows.
+
+    Args:
+        dtype: a key of `FLOATS`.
+        host: the processor.
+        wide: vectors of sums side by side.
+        block: the most rows; entry 0 and `block` more are written.
+    """
+    module = ir.Module("unspool")
+    form = FLOATS[dtype]
+    products = Products(module, form, host.lanes(form.bytes), "+avx512f" in host.features)
+    signature = ir.FunctionType(ir.VoidType(), [I64.as_pointer()])
+    program = ir.Function(module, signature, "program")
+    b = ir.IRBuilder(program.append_basic_block("entry"))
+    for rows in range(block + 1):
+        function = products.function(wide, max(1, rows))
+        b.store(b.ptrtoint(function, I64), b.gep(program.args[0], [I64(rows)]))
+    b.ret_void()
+    return str(module)
+
+
+def product_type(form: Float) -> ir.FunctionType:
+    """Of a product function.
+
+    Arguments: first row, its stride, packed weights, depth, where the sums go, their stride, and
+    whether they are added to what is there.
+    """
+    numbers = form.type.as_pointer()
+    return ir.FunctionType(ir.VoidType(), [numbers, I64, numbers, I64, numbers, I64, I1])
 
 
 class Products:
@@ -28,33 +64,13 @@ class Products:
 
     def __init__(self, module: ir.Module, form: Float, lanes: int, avx512: bool) -> None:
         self.module, self.form, self.lanes, self.avx512 = module, form, lanes, avx512
-        self.pointer = form.type.as_pointer()
         self.micros: dict[tuple[int, int], ir.Function] = {}
-        self.tables: dict[tuple[int, int], ir.GlobalVariable] = {}
 
-    def table(self, wide: int, block: int) -> ir.GlobalVariable:
-        """Functions for ``wide`` vectors side by side, by number of rows, up to ``block``."""
-        key = (wide, block)
-        if key not in self.tables:
-            functions = [self._micro(wide, max(1, rows)) for rows in range(block + 1)]
-            kind = ir.ArrayType(functions[0].type, block + 1)
-            table = ir.GlobalVariable(self.module, kind, f"micro_{wide}_{block}")
-            table.global_constant = True
-            table.linkage = "internal"
-            table.initializer = ir.Constant(kind, functions)
-            self.tables[key] = table
-        return self.tables[key]
-
-    def _micro(self, wide: int, rows: int) -> ir.Function:
-        """Sums for ``rows`` rows and ``wide`` vectors of units over one operand.
-
-        Arguments: first row, its stride, packed weights, depth, where the sums go, their stride,
-        and whether they are added to what is there.
-        """
+    def function(self, wide: int, rows: int) -> ir.Function:
+        """Sums for ``rows`` rows and ``wide`` vectors of units over one operand."""
         if (wide, rows) not in self.micros:
-            arguments = [self.pointer, I64, self.pointer, I64, self.pointer, I64, I1]
-            signature = ir.FunctionType(ir.VoidType(), arguments)
-            function = ir.Function(self.module, signature, f"micro_{wide}x{rows}")
+            name = f"micro_{wide}x{rows}"
+            function = ir.Function(self.module, product_type(self.form), name)
             function.linkage = "internal"
             self.micros[wide, rows] = function
             _Micro(self, function, wide, rows).emit()

@@ -189,6 +189,8 @@ TORCH: dict[str, Callable[..., Tensor]] = {
     "row_sum": lambda z: z.sum(-1, keepdim=True),
     "row_max": lambda z: z.amax(-1, keepdim=True),
     "rsqrt": torch.rsqrt,
+    "centred": torch.sub,
+    "normed": torch.mul,
     "spread": lambda z: z,
     "matmul": _matmul,
     "outer": _outer,

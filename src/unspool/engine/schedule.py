@@ -8,7 +8,7 @@ from functools import cached_property
 from unspool.engine.gradient import Gradient, gradient
 from unspool.engine.graph import Graph
 from unspool.engine.split import Split, split
-from unspool.engine.stages import CHEAP, Program, arrange
+from unspool.engine.stages import CHEAP, FUNCTIONS, Program, arrange, is_vector
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,16 @@ class Schedule:
     @cached_property
     def kept(self) -> frozenset[int]:
         """Nodes of the core's forward pass that the backward pass reads."""
-        return _read_back(self.gradient, self.split.core)[0]
+        return self._back[0]
 
     @cached_property
     def again(self) -> frozenset[int]:
         """Nodes of the core's forward pass that the backward pass computes again."""
-        return _read_back(self.gradient, self.split.core)[1]
+        return self._back[1]
+
+    @cached_property
+    def _back(self) -> tuple[frozenset[int], frozenset[int]]:
+        return _read_back(self.gradient, self.split.core)
 
     @cached_property
     def forward(self) -> Program:
@@ -55,6 +59,20 @@ class Schedule:
         return arrange(core.nodes, [*core.updated, core.output], frozenset(), {}, {})
 
     @cached_property
+    def learnt_alike(self) -> dict[int, int]:
+        """Vector parameters whose gradient is that of another one, and which."""
+        full = self.gradient
+        first: dict[int, int] = {}
+        for leaf, node in full.leaves.items():
+            if full.nodes[leaf].op == "parameter" and len(full.nodes[leaf].shape) == 1:
+                first.setdefault(node, leaf)
+        return {
+            leaf: first[node]
+            for leaf, node in full.leaves.items()
+            if first.get(node, leaf) != leaf and len(full.nodes[leaf].shape) == 1
+        }
+
+    @cached_property
     def backward(self) -> Program:
         """Its gradient, step by step backwards."""
         core, full = self.split.core, self.gradient
@@ -68,8 +86,9 @@ class Schedule:
                     carries[leaf] = node
                 case "input":
                     wanted.append(node)
-                case "parameter" if len(full.nodes[leaf].shape) == 1:
-                    learnt[leaf] = node
+                case "parameter" if leaf not in self.learnt_alike:
+                    if len(full.nodes[leaf].shape) == 1:
+                        learnt[leaf] = node
         return arrange(full.nodes, wanted, frozenset(given), carries, learnt)
 
 
@@ -86,13 +105,15 @@ def schedule(graph: Graph) -> Schedule:
 def _read_back(full: Gradient, core: Graph) -> tuple[frozenset[int], frozenset[int]]:
     """Values of the forward pass that the backward pass needs: kept ones, and cheap ones."""
     there = {*core.updated, core.output}
-    kept: set[int] = set()
-    again: set[int] = set()
     needed = {*full.leaves.values(), *(m.adjoint for m in full.matrices)}
     for index in reversed(range(full.num_forward, len(full.nodes))):
         if index in needed:
             needed.update(full.nodes[index].args)
+    operands = {index for index in full.operands if full.nodes[index].args} - there
+    kept: set[int] = set()
+    again: set[int] = set()
     pending = [index for index in needed if index < full.num_forward]
+    read = {index for index in pending if not full.nodes[index].args}  # inputs and old states
     while pending:
         index = pending.pop()
         node = full.nodes[index]
@@ -101,7 +122,14 @@ def _read_back(full: Gradient, core: Graph) -> tuple[frozenset[int], frozenset[i
         if node.op in CHEAP:
             again.add(index)
             pending.extend(node.args)
+            read.update(arg for arg in node.args if not full.nodes[arg].args)
         else:
             kept.add(index)
-    operands = {index for index in full.operands if full.nodes[index].args} - there
-    return frozenset(kept | operands), frozenset(again - operands)
+    kept |= operands
+    at_hand = kept | there | read
+    for index in sorted(kept - operands):
+        node = full.nodes[index]
+        if node.op in FUNCTIONS and is_vector(node) and at_hand.issuperset(node.args):
+            kept.remove(index)
+            again.add(index)
+    return frozenset(kept), frozenset(again - operands)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from unspool.engine.gradient import RULES, Builder, lower
+from unspool.engine.gradient import ROW, RULES, Builder, lower
 from unspool.engine.graph import Graph, Node, depends_on_state, simplify
-from unspool.engine.nodes import COMPARISONS
+from unspool.engine.nodes import COMPARISONS, PRODUCTS
 from unspool.engine.sums import state_free_first
 
 
@@ -36,7 +36,7 @@ def split(graph: Graph) -> Split:
         >>> [node.name for node in split(CELLS["gru"].graph).core.nodes if node.op == "input"]
         ['s0', 's1', 's2']
     """
-    whole = simplify(lower(state_free_first(simplify(_dense(graph)))))
+    whole = simplify(lower(simplify(state_free_first(simplify(_dense(graph))))))
     dynamic = [
         d or n.op == "sequence" for d, n in zip(depends_on_state(whole), whole.nodes, strict=True)
     ]
@@ -111,12 +111,15 @@ def _elementwise_of_sums(whole: Graph) -> set[int]:
     """
     nodes, inside = whole.nodes, _reached(whole.nodes, "state")
     ends = {*whole.updated, whole.output}
+    # Sums over a row would keep threads from sharing units where nothing else does.
+    mixed = any(i and n.op in (*PRODUCTS, "row_sum") for i, n in zip(inside, nodes, strict=True))
+    shapes = (("H",), ROW) if mixed else (("H",),)
     followed: set[int] = set()
     for index, node in enumerate(nodes):
         known = [
             arg in followed or _is_sum(nodes, arg) or _is_fixed(nodes[arg]) for arg in node.args
         ]
-        if node.op in RULES and node.shape == ("H",) and all(known) and not inside[index]:
+        if node.op in RULES and node.shape in shapes and all(known) and not inside[index]:
             followed.add(index)
     return {index for index in followed - ends if not _is_sum(nodes, index)}
 
@@ -129,7 +132,9 @@ def _is_sum(nodes: tuple[Node, ...], index: int) -> bool:
 
 
 def _is_fixed(node: Node) -> bool:
-    return node.op == "constant" or (node.op == "parameter" and node.shape == ("H",))
+    return node.op in ("constant", "inverse_width") or (
+        node.op == "parameter" and node.shape == ("H",)
+    )
 
 
 def _dense(graph: Graph) -> Graph:

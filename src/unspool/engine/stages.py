@@ -6,6 +6,7 @@ stage. Everything else is computed in the sweep in which its operands appear.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,12 @@ from unspool.engine.sums import with_joined_products
 PRODUCTS = ("matmul", "transposed", "products")
 # Computed again in the backward pass rather than kept: arithmetic that costs less than memory.
 CHEAP = ("add", "sub", "mul", "neg", "where", "maximum", "relu", "greater", "greater_equal")
-CHEAP += ("identity", "spread")
+CHEAP += ("identity", "spread", "centred", "normed")
+# Dearer than arithmetic, yet cheaper than writing a value and reading it again much later, where
+# what they are functions of is read anyway.
+FUNCTIONS = ("sigmoid", "tanh", "exp")
+# A cheap value is computed once more in a later sweep if that takes at most so many loads.
+FEW_LOADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ def arrange(
         Stage(
             axis=axis,
             groups=_groups(nodes, level.products(number, axis)),
-            nodes=level.elementwise(number, axis),
+            nodes=level.elementwise(number, axis, stored),
             stores=tuple(sorted(i for i in stored if level.is_at(i, number, axis))),
             sums=level.sums(number, axis),
             scalars=level.scalars(number, axis),
@@ -206,6 +212,20 @@ class _Levels:
             ):
                 self.at[index] = later
 
+    def _loads(self, index: int) -> float:
+        """Vectors to load for computing a value once more; infinite where it does not pay.
+
+        The gradient that arrives at a state is replaced on the way, so nothing is made of it again.
+        """
+        node = self.nodes[index]
+        if not is_vector(node):
+            return 0.0
+        if not self.computed(index):
+            return math.inf if node.op == "adjoint" else 1.0
+        if node.op not in CHEAP:
+            return math.inf
+        return math.fsum(self._loads(arg) for arg in node.args)
+
     def is_at(self, index: int, number: int, axis: str) -> bool:
         """Whether a vector is computed in this sweep."""
         return self.at.get(index) == number and axis_of(self.nodes[index]) == axis
@@ -235,8 +255,9 @@ class _Levels:
             for position, arg in enumerate(node.args):
                 if not self.computed(arg) or not is_vector(self.nodes[arg]):
                     continue
-                operand = node.op in PRODUCTS and position % 2 == 1
-                if operand or self.at[arg] < self.at[index]:
+                operand = (node.op in PRODUCTS and position % 2 == 1) or node.op == "outer"
+                later = self.at[arg] < self.at[index] and self._loads(arg) > FEW_LOADS
+                if operand or later:
                     found.add(arg)
         return found
 
@@ -254,11 +275,19 @@ class _Levels:
         """Products of a sweep."""
         return [i for i in self.at if self.is_at(i, number, axis) and self.nodes[i].op in PRODUCTS]
 
-    def elementwise(self, number: int, axis: str) -> tuple[int, ...]:
-        """The other vectors of a sweep, in order."""
-        return tuple(
+    def elementwise(self, number: int, axis: str, stored: set[int]) -> tuple[int, ...]:
+        """The other vectors of a sweep, in order, with those that are computed once more."""
+        found = {
             i for i in self.at if self.is_at(i, number, axis) and self.nodes[i].op not in PRODUCTS
-        )
+        }
+        pending = [*found, *self.sums(number, axis)]
+        while pending:
+            for arg in self.nodes[pending.pop()].args:
+                again = self.computed(arg) and is_vector(self.nodes[arg]) and arg not in stored
+                if again and arg not in found and self.at[arg] < number:
+                    found.add(arg)
+                    pending.append(arg)
+        return tuple(sorted(found))
 
     def sums(self, number: int, axis: str) -> tuple[int, ...]:
         """Row sums and maxima gathered in a sweep."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unspool.engine.arguments import check_arguments
 from unspool.engine.call import Arguments, Call, pack
-from unspool.engine.hoist import hoist, parameter_nodes, single_parameters
+from unspool.engine.hoist import hoist, parameter_nodes, single_parameters, with_centred
 from unspool.engine.language import Cell
 from unspool.engine.llvm import HEADER, WORDS
 from unspool.engine.plan import Side, plan_of
@@ -89,6 +89,7 @@ class Stream:
             values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
             self._side, self._graph = plan.recurring, cut.core
             self._inputs = _named(streams, len(cut.streams))
+        values = with_centred(values, self._graph.nodes)
         matrices, vectors = parameter_nodes(plan, self._graph.nodes, values)
         call = Call(plan, rows, units, features, 1, matrices=matrices, vectors=vectors)
         self._packed = pack(self._side, matrices)
@@ -170,7 +171,8 @@ class Stream:
     @state.setter
     def state(self, values: tuple[Tensor, ...]) -> None:
         for mine, value in zip(self._states[self._turn], values, strict=True):
-            mine.zero_()
+            if self.width > self.units:
+                mine.zero_()
             mine[:, : self.units] = value
 
     def restart(self, state: tuple[Tensor, ...]) -> None:

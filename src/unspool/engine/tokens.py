@@ -272,7 +272,7 @@ class _Emitter:
         self.lanes = host.lanes(self.form.bytes)
         avx512 = "+avx512f" in host.features
         products = Products(self.module, self.form, self.lanes, avx512)
-        self.product = products.table(1, 1)
+        self.product = products.function(1, 1)
         self.drawing = DrawCode(self.module, dtype, host)
         self.step_share, self.score_share = self._step_share(), self._score_share()
 
@@ -339,7 +339,6 @@ class _Emitter:
         weights, bias = f.pointer(words, HEAD, numbers), f.pointer(words, BIAS, numbers)
         top = b.load(b.gep(words, [b.add(f.word(words, ODD), I64(TOP))]))
         h, depth = b.inttoptr(top, numbers.as_pointer()), f.word(words, DEPTH)
-        product = b.load(b.gep(self.product, [I64(0), I64(1)]))
         panels = b.sdiv(size, I64(self.lanes))
 
         def edge(share: ir.Value) -> ir.Value:
@@ -349,7 +348,7 @@ class _Emitter:
         with f.loop(edge(mine), edge(b.add(mine, I64(1))), self.lanes) as i:
             v.store(v.load(bias, i), scores, i)
             panel, target = b.gep(weights, [b.mul(i, depth)]), b.gep(scores, [i])
-            b.call(product, [h, I64(0), panel, depth, target, I64(0), ir.IntType(1)(1)])
+            b.call(self.product, [h, I64(0), panel, depth, target, I64(0), ir.IntType(1)(1)])
         b.ret_void()
         return f.function
 

@@ -243,8 +243,14 @@ class Vectors:
         """An elementwise operation of the graph."""
         b = self.b
         match op:
-            case "add" | "sub" | "mul" | "div" | "neg":
+            case "add" | "sub" | "mul":
+                return getattr(b, f"f{op}")(*args, flags=FUSED)
+            case "div" | "neg":
                 return getattr(b, f"f{op}")(*args)
+            case "centred":
+                return b.fsub(*args, flags=FUSED)
+            case "normed":
+                return b.fmul(*args, flags=FUSED)
             case "identity" | "spread":
                 return args[0]
             case "greater":
@@ -284,6 +290,8 @@ def _rounded_to_float32(value: float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
+# A product and the sum it goes into may be rounded once instead of twice.
+FUSED = ("contract",)
 # Of the AVX-512 instructions: round as the processor is set to.
 CURRENT_ROUNDING = 4
 EXP_FLOAT32 = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2)

@@ -1,4 +1,4 @@
-"""Convolution and max pooling, with the arithmetic of their sizes.
+"""Convolution, max pooling and batch normalisation, with the arithmetic of their sizes.
 
 SAME padding also works at a stride above one, which `torch.nn.Conv2d` refuses: an output then has
 ⌈n / stride⌉ steps on every axis, and where the padding is odd the extra zero stands at the end.
@@ -84,11 +84,13 @@ class Convolution(nn.Module):
             else (0, 0) if self.padding == "valid" else (self.padding, self.padding)
             for size in x.shape[2:]
         ]  # fmt: skip
-        flat = [side for pair in reversed(pads) for side in pair]
-        if any(flat):
-            x = F.pad(x, flat)
-        convolve = F.conv1d if self.axes == 1 else F.conv2d
-        y = convolve(x, self.weight, self.bias, stride=self.stride, dilation=self.dilation)
+        even = all(before == after for before, after in pads)
+        if not even:
+            x = F.pad(x, [side for pair in reversed(pads) for side in pair])
+        y = (F.conv1d if self.axes == 1 else F.conv2d)(
+            x, self.weight, self.bias, stride=self.stride, dilation=self.dilation,
+            padding=[before for before, _ in pads] if even else 0,
+        )  # fmt: skip
         assert list(y.shape[2:]) == sizes
         return y
 
@@ -141,6 +143,41 @@ class MaxPooling(nn.Module):
     def extra_repr(self) -> str:
         """What `repr` shows."""
         return f"{self.kernel}, stride={self.stride}"
+
+
+class BatchNormalisation(nn.Module):
+    """Each map of images brought to mean 0 and deviation 1, then scaled and moved as is learnt.
+
+        y = gain · (x − mean) / sqrt(variance + ε) + bias
+
+    In training mean and variance are those of the batch, over all its images and places; running
+    means of both are kept, and used in evaluation, where no image depends on its neighbours.
+
+    Args:
+        maps: how many there are.
+
+    Source:
+        Ioffe and Szegedy (2015), algorithms 1 and 2.
+
+    Example:
+        >>> y = BatchNormalisation(1)(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1))
+        >>> [round(value, 3) for value in y.flatten().tolist()]
+        [-1.0, 1.0]
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.gain, self.bias = nn.Parameter(torch.ones(maps)), nn.Parameter(torch.zeros(maps))
+        self.register_buffer("mean", torch.zeros(maps))
+        self.register_buffer("variance", torch.ones(maps))
+
+    def forward(self, x: Float[Tensor, "B maps rows columns"]) -> Tensor:
+        """The maps, normalised; a single value has no deviation, so it takes the running one."""
+        whole = self.training and x.numel() > x.shape[1]
+        return F.batch_norm(x, self.mean, self.variance, self.gain, self.bias, whole)
 
 
 def pool_steps(

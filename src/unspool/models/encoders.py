@@ -1,4 +1,4 @@
-"""Encoders that are not recurrent: convolutions and dense layers, by the family's settings."""
+"""Encoders by the family's settings; convolutions and dense layers are here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unspool.engine.language import Cell
 from unspool.errors import ConfigError, ShapeError
-from unspool.layers.convolution import Convolution, MaxPooling, pool_steps
+from unspool.layers.convolution import BatchNormalisation, Convolution, MaxPooling, pool_steps
 from unspool.layers.dense import dense
 from unspool.layers.dropout import Dropout
 from unspool.layers.pooling import blank
@@ -23,7 +23,9 @@ from unspool.models.settings import (
     ModelSettings,
     PerceptronSettings,
     RecurrentSettings,
+    TransformerSettings,
 )
+from unspool.models.transformer import TransformerEncoder
 
 # LeNet reads 32 pixels on a side; smaller images stand in the middle of zeros.
 LENET_SIDE = 32
@@ -108,16 +110,23 @@ class StepConvolution(nn.Module):
 class ImageConvolution(nn.Module):
     """Convolutions over an image, each followed by a ReLU, with max pooling in between.
 
+    Where the settings say so, each map is normalised over the batch before the ReLU.
+
     Args:
         shape: ``channels``, ``height`` and ``width`` of an image.
         settings: widths, kernel, pooling, dropout; maps double after each pooling.
         generator: of the first weights.
 
     Attributes:
-        width: values of all maps that come out.
+        maps: feature maps of the last layer.
+        sides: places of each of them, down and across.
+        width: values of all of them together.
 
     Raises:
         ConfigError: if the image is used up before the last pooling.
+
+    Source:
+        Ioffe and Szegedy (2015), algorithms 1 and 2, for the normalisation.
 
     Example:
         >>> shape = {"channels": 1, "height": 28, "width": 28}
@@ -136,7 +145,7 @@ class ImageConvolution(nn.Module):
         maps, wanted = shape["channels"], settings.hidden
         sides = [shape["height"], shape["width"]]
         self.residual = settings.residual
-        self.layers = nn.ModuleList()
+        self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
         self.pools: list[bool] = []
         for layer in range(settings.layers):
             self.layers.append(
@@ -145,6 +154,7 @@ class ImageConvolution(nn.Module):
                     generator=generator,
                 )
             )  # fmt: skip
+            self.norms.append(BatchNormalisation(wanted) if settings.batch_norm else nn.Identity())
             maps = wanted
             self.pools.append((layer + 1) % settings.pool_every == 0 and pool > 1)
             if self.pools[-1]:
@@ -158,20 +168,29 @@ class ImageConvolution(nn.Module):
                 wanted *= 2
         self.pooling = MaxPooling(pool)
         self.dropout = Dropout(settings.dropout)
+        self.maps, self.sides = maps, tuple(sides)
         self.width = maps * sides[0] * sides[1]
 
     def forward(
         self, x: Float[Tensor, "B maps rows columns"], lengths: Lengths = None
     ) -> tuple[Float[Tensor, "B 1 values"], Lengths]:
         """All maps in one row; there is one step."""
+        return self.read(x).flatten(1)[:, None], None
+
+    def read(
+        self, x: Float[Tensor, "B maps rows columns"]
+    ) -> Float[Tensor, "B features places_down places_across"]:
+        """The maps of the last layer, `maps` of them, each of `sides`."""
         for layer, convolution in enumerate(self.layers):
-            y = convolution(x).relu()
-            if self.residual and y.shape == x.shape:
-                y = y + x
-            if self.pools[layer]:
-                y = self.pooling(y)
+            y = convolution(x)
+            added = self.residual and y.shape == x.shape
+            if self.pools[layer] and not added:
+                y = self.pooling(y)  # what comes after it has a quarter of the work then
+            y = self.norms[layer](y).relu()
+            if added:
+                y = self.pooling(y + x) if self.pools[layer] else y + x
             x = self.dropout(y) if layer + 1 < len(self.layers) else y
-        return x.flatten(1)[:, None], None
+        return x
 
 
 class LeNet(nn.Module):
@@ -332,9 +351,13 @@ def build_encoder(
     is_image = shape["kind"] == "image"
     if isinstance(settings, RecurrentSettings):
         return _recurrent(width, settings, cell, generator)
+    if isinstance(settings, TransformerSettings):
+        return TransformerEncoder(width, settings, generator)
     if isinstance(settings, ConvolutionSettings):
         if is_image:
             return ImageConvolution(shape, settings, generator)
+        if settings.batch_norm:
+            raise ConfigError("model.batch_norm: is for images, and these are sequences.")
         return StepConvolution(width, settings, generator)
     if isinstance(settings, LeNetSettings):
         return LeNet(shape, settings, generator)

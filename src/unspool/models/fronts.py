@@ -28,7 +28,12 @@ from unspool.errors import ShapeError, choose
 from unspool.layers.dropout import Dropout
 from unspool.layers.embedding import CharacterEncoder, category_width, fill_table, table
 from unspool.layers.pooling import blank
-from unspool.models.settings import ModelSettings, RecurrentSettings, SequenceSettings
+from unspool.models.settings import (
+    ModelSettings,
+    RecurrentSettings,
+    SequenceSettings,
+    TransformerSettings,
+)
 from unspool.shapes import mask_of
 
 Inputs = Mapping[str, Tensor]
@@ -269,7 +274,7 @@ def build_front(
     cell: Cell | None,
     generator: torch.Generator | None,
 ) -> nn.Module:
-    """What a kind of input needs; a recurrent model reads an image row by row.
+    """What a kind of input needs; recurrent models and transformers read an image row by row.
 
     Raises:
         ConfigError: for a kind that is not in the table.
@@ -280,7 +285,7 @@ def build_front(
         60
     """
     front = choose(shape["kind"], FRONTS, "shape.kind")
-    if front is ImageFront and isinstance(settings, RecurrentSettings):
+    if front is ImageFront and isinstance(settings, RecurrentSettings | TransformerSettings):
         front = RowFront
     return front(shape, settings, cell, generator)
 

@@ -173,6 +173,13 @@ class HorizonHead(nn.Module):
             self.future = dense(self.known, FUTURE_UNITS, generator, rectified=True)
             self.joined = dense(FUTURE_UNITS, values, generator)
 
+    @torch.no_grad()
+    def start_at_zero(self) -> None:
+        """Make the middle of every forecast 0 until something is learnt."""
+        for layer in (self.linear, *([self.joined] if self.known else [])):
+            layer.weight.zero_()
+            layer.bias.zero_()
+
     def forward(
         self, x: Float[Tensor, "B T D"], lengths: Tensor | None, future: Tensor | None = None
     ) -> Float[Tensor, "B horizon targets quantiles"]:

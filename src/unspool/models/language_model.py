@@ -1,4 +1,4 @@
-"""A recurrent language model: tokens in, scores of the next token out."""
+"""A language model, recurrent or a transformer: tokens in, scores of the next token out."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ from unspool.errors import ConfigError
 from unspool.layers.dropout import Dropout
 from unspool.layers.recurrent import Recurrent
 from unspool.layers.state import State
-from unspool.models.settings import RecurrentSettings, set_apart
+from unspool.layers.transformer import Transformer
+from unspool.models.settings import WRITING, RecurrentSettings, TransformerSettings, set_apart
+from unspool.models.transformer import build_transformer
 
 
 class LanguageModel(nn.Module):
-    """Embedding, recurrent encoder, linear head.
+    """Embedding, an encoder that reads one way, linear head.
 
-        h_t = encoder(embedding(x_t), h_{t-1})        logits_t = head(h_t)
+        h_t = encoder(embedding(x_t), state_{t-1})        logits_t = head(h_t)
 
     Args:
         vocabulary: number of tokens, V.
-        settings: widths, layers, dropout.
-        cell: the equations; ``settings.name`` is not looked at.
+        settings: of a recurrent stack or of a transformer.
+        cell: the equations of a recurrent stack, whose ``name`` is not looked at; None for a
+            transformer.
         generator: of the first weights; None is torch's global one.
+
+    Attributes:
+        embedding: the vectors of the tokens.
+        encoder: a `Recurrent` or a `Transformer`.
+        head: from the encoder's steps to logits.
 
     Raises:
         ConfigError: for a setting that only models of labelled sequences have a use for.
@@ -42,29 +50,22 @@ class LanguageModel(nn.Module):
     def __init__(
         self,
         vocabulary: int,
-        settings: RecurrentSettings,
-        cell: Cell,
+        settings: RecurrentSettings | TransformerSettings,
+        cell: Cell | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        idle = set_apart(settings, ("bidirectional", "pooling", "characters", "character_hidden"))
+        idle = set_apart(
+            settings, ("bidirectional", "pooling", "characters", "character_hidden", "crf")
+        )
+        if isinstance(settings, RecurrentSettings):
+            idle += set_apart(settings, WRITING)
         if idle:
-            raise ConfigError(" ".join(f"model.{name}: {NO_USE[name]}" for name in idle))
+            why = [f"model.{name}: {NO_USE.get(name, NO_INPUT)}" for name in idle]
+            raise ConfigError(" ".join(why))
         self.embedding = nn.Embedding(vocabulary, settings.width)
         self.dropout = Dropout(settings.dropout)
-        self.encoder = Recurrent(
-            cell,
-            settings.width,
-            settings.hidden,
-            settings.layers,
-            residual=settings.residual,
-            dropout=settings.dropout,
-            recurrent_dropout=settings.recurrent_dropout,
-            learn_initial_state=settings.learn_initial_state,
-            initialisation=settings.initialisation,
-            forget_bias=settings.forget_bias,
-            generator=generator,
-        )
+        self.encoder = _encoder(settings, cell, generator)
         self.head = nn.Linear(settings.hidden, vocabulary)
         with torch.no_grad():
             # Inputs of size one; a matrix that is the output layer as well starts as one.
@@ -80,6 +81,31 @@ class LanguageModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are, and the tokens should be."""
         return self.head.bias.device
+
+    @property
+    def carries(self) -> bool:
+        """Whether training goes on from the state of the window before."""
+        return isinstance(self.encoder, Recurrent)
+
+    @property
+    def context(self) -> int:
+        """Steps that one state is made for; 0 where a text of any length is one stream."""
+        return self.encoder.context if self._ends else 0
+
+    @property
+    def limit(self) -> int:
+        """Steps that one state can hold; 0 where there is no end."""
+        learned = self._ends and self.encoder.positions.table is not None
+        return self.encoder.context if learned else 0
+
+    @property
+    def _ends(self) -> bool:
+        """Whether steps far into a text are unlike those it was trained on."""
+        encoder = self.encoder
+        if isinstance(encoder, Recurrent):
+            return False
+        near = encoder.options.attention != "full"
+        return not (near and encoder.positions.name in ("rotary", "none"))
 
     def forward(
         self, tokens: Int64[Tensor, "B T"], state: tuple[Tensor, ...] | None = None
@@ -104,6 +130,30 @@ class LanguageModel(nn.Module):
         return logits[:, 0], state
 
 
+def _encoder(
+    settings: RecurrentSettings | TransformerSettings,
+    cell: Cell | None,
+    generator: torch.Generator | None,
+) -> Recurrent | Transformer:
+    if isinstance(settings, TransformerSettings):
+        return build_transformer(settings.width, settings, causal=True, generator=generator)
+    if cell is None:
+        raise ConfigError(f"model.name: '{settings.name}' is recurrent and came without its cell.")
+    return Recurrent(
+        cell,
+        settings.width,
+        settings.hidden,
+        settings.layers,
+        residual=settings.residual,
+        dropout=settings.dropout,
+        recurrent_dropout=settings.recurrent_dropout,
+        learn_initial_state=settings.learn_initial_state,
+        initialisation=settings.initialisation,
+        forget_bias=settings.forget_bias,
+        generator=generator,
+    )
+
+
 # Why a language model refuses what only models of labelled sequences have a use for.
 NO_USE = {
     "bidirectional": "a model that writes reads one way: the other way it would see what it "
@@ -111,4 +161,6 @@ NO_USE = {
     "pooling": "a model that writes predicts at every step and pools none; leave it out.",
     "characters": "tokens of a model that writes are not spelt out; leave it out.",
     "character_hidden": "tokens of a model that writes are not spelt out; leave it out.",
+    "crf": "a model that writes gives no labels; leave it out.",
 }
+NO_INPUT = "is for models that write a text for an input, and this one has no input; leave it out."

@@ -15,6 +15,7 @@ from unspool.errors import ConfigError, DataError
 from unspool.layers.state import State
 from unspool.models.language_model import LanguageModel
 from unspool.models.streaming import TokenStream, streams
+from unspool.models.transformer_streaming import TransformerStream, streams_attention
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,11 +167,9 @@ def continuation(
     Raises:
         DataError: if the model's scores are not finite.
     """
-    step = _compiled(model, settings) if isinstance(model, LanguageModel) else None
-    following = step or _readable(model, settings)
-    *before, token = prompt
-    for earlier in before:
-        following(earlier, None)
+    step = _fast(model, settings, prompt) if isinstance(model, LanguageModel) else None
+    following = step or _readable(model, settings, prompt)
+    token = prompt[-1]
     for uniform in uniforms(generator):
         token = following(token, uniform)
         if token < 0:
@@ -178,37 +177,61 @@ def continuation(
         yield token
 
 
-# Reads a token; with a uniform number it also draws the next.
-Following = Callable[[int, float | None], int]
+# Reads a token and, with a uniform number, draws the next; what came before has been read.
+Following = Callable[[int, float], int]
 
 
-def _compiled(model: LanguageModel, settings: SamplingSettings) -> Following | None:
-    """One native call a token, where there can be one."""
-    if not streams(model):
-        return None
-    stream = TokenStream(model)
-    step = stream.step
+def _fast(model: LanguageModel, settings: SamplingSettings, prompt: list[int]) -> Following | None:
+    """What reads token by token without what only training wants, where there is one."""
+    if streams(model):
+        return _compiled(model, settings, prompt)
+    if streams_attention(model):
+        return _cached(model, settings, prompt)
+    return None
+
+
+def _compiled(model: LanguageModel, settings: SamplingSettings, prompt: list[int]) -> Following:
+    """One native call a token."""
+    step = TokenStream(model).step
     step.set_sampling(settings.temperature, settings.top_k, settings.top_p)
-    read, following = step.read, step.draw
-    return lambda token, uniform: read(token) if uniform is None else following(token, uniform)
+    for earlier in prompt[:-1]:
+        step.read(earlier)
+    following: Following = step.draw
+    return following
 
 
-def _readable(model: NextToken, settings: SamplingSettings) -> Following:
+def _cached(model: LanguageModel, settings: SamplingSettings, prompt: list[int]) -> Following:
+    """A transformer whose keys and values stay where they are."""
+    stream = TransformerStream(model)
+    stream.read_all(prompt[:-1])
+    return lambda token, uniform: _drawn(stream.score(token), settings, uniform)
+
+
+def _readable(model: NextToken, settings: SamplingSettings, prompt: list[int]) -> Following:
     """The same by the definitions above, for any model on any device."""
     state: State | None = None
 
     @torch.no_grad()
-    def following(token: int, uniform: float | None) -> int:
+    def scores(token: int) -> Tensor:
         nonlocal state
         logits, state = model(torch.tensor([[token]], device=model.device), state)
-        if uniform is None:
-            return token
-        scores = logits[0, -1].cpu()
-        if scores.isnan().any():
-            raise DataError(NOTHING_TO_DRAW)
-        return draw(_chances(scores, settings), uniform)
+        return logits[0, -1]
 
-    return following
+    for earlier in prompt[:-1]:
+        scores(earlier)
+    return lambda token, uniform: _drawn(scores(token), settings, uniform)
+
+
+def _drawn(scores: Tensor, settings: SamplingSettings, uniform: float) -> int:
+    """A token by its scores.
+
+    Raises:
+        DataError: if one of them is not a number.
+    """
+    scores = scores.cpu()
+    if scores.isnan().any():
+        raise DataError(NOTHING_TO_DRAW)
+    return draw(_chances(scores, settings), uniform)
 
 
 NOTHING_TO_DRAW = (

@@ -17,7 +17,15 @@ from unspool.layers.state import State
 from unspool.models.encoders import StepConvolution, build_encoder
 from unspool.models.fronts import FrameFront, Inputs, build_front
 from unspool.models.heads import build_head
-from unspool.models.settings import LeNetSettings, ModelSettings, RecurrentSettings
+from unspool.models.settings import (
+    WRITING,
+    LeNetSettings,
+    ModelSettings,
+    RecurrentSettings,
+    TransformerSettings,
+    set_apart,
+)
+from unspool.models.transformer import TransformerEncoder
 from unspool.shapes import check_lengths
 
 
@@ -29,8 +37,9 @@ class SequenceModel(nn.Module):
     Args:
         shape: of the inputs: ``kind`` and what `unspool.models.fronts` says of that kind.
         output: ``mapping`` and ``size`` and what `unspool.models.heads` says of that mapping; for
-            ``each`` also ``crf``, and with it ``labels``, whose impossible orders in IOB2 are ruled
-            out, and ``aligned``, false where there need not be an output for every step (CTC).
+            ``each`` also ``crf``, which ``settings.crf`` may overrule, and with it ``labels``,
+            whose impossible orders in IOB2 are ruled out, and ``aligned``, false where there need
+            not be an output for every step (CTC).
         settings: of a family in `unspool.models.settings`.
         cell: the equations of a recurrent family; None for others.
         generator: of the first weights; None is torch's global one.
@@ -79,7 +88,7 @@ class SequenceModel(nn.Module):
             generator,
         )
         self.crf = None
-        if output.get("crf"):
+        if _joined(output, settings):
             self.crf = ConditionalRandomField(
                 output["size"], forbidden_transitions(output.get("labels", ()))
             )
@@ -154,11 +163,18 @@ class SequenceModel(nn.Module):
 
         Raises:
             ConfigError: if the model cannot be read in pieces: it is bidirectional or not
-                recurrent, or it wants a whole sequence.
+                made of steps, or it wants a whole sequence.
         """
-        if not isinstance(self.encoder, Recurrent) or self.encoder.bidirectional:
+        encoder = self.encoder
+        if isinstance(encoder, TransformerEncoder):
+            encoder = encoder.stack
+            one_way = encoder.options.causal
+        else:
+            one_way = isinstance(encoder, Recurrent) and not encoder.bidirectional
+        if not one_way:
             raise ConfigError(
-                "SequenceModel.read_on: only a recurrent model of one direction reads in pieces."
+                "SequenceModel.read_on: only a recurrent model or a transformer of one direction "
+                "reads in pieces."
             )
         if self.mapping != "each":
             raise ConfigError(
@@ -166,7 +182,7 @@ class SequenceModel(nn.Module):
                 "only 'each' gives something at every step."
             )
         x, _ = self.embedding(inputs, None)
-        outputs, state = self.encoder(x, state=state)
+        outputs, state = encoder(x, state=state)
         return self.head(outputs, None), state
 
 
@@ -174,12 +190,17 @@ def _check(shape: Mapping[str, Any], output: Mapping[str, Any], settings: ModelS
     """Refuse what the inputs and the mapping cannot have."""
     problems = []
     each = output["mapping"] == "each"
-    recurrent = isinstance(settings, RecurrentSettings)
-    if recurrent and settings.tie:
+    stepwise = isinstance(settings, RecurrentSettings | TransformerSettings)
+    if stepwise and settings.tie:
         problems.append("model.tie: a model of labelled sequences has no output matrix to share.")
+    if isinstance(settings, RecurrentSettings):
+        problems += [
+            f"model.{name}: is for models that write a text, and these are labels; leave it out."
+            for name in set_apart(settings, WRITING)
+        ]
     if isinstance(settings, LeNetSettings) and shape["kind"] != "image":
         problems.append("model.name: 'lenet' reads images only; use cnn, mlp or a cell.")
-    if each and shape["kind"] == "image" and not recurrent:
+    if each and shape["kind"] == "image" and not stepwise:
         problems.append(
             f"model.name: '{settings.name}' reads an image at once and cannot label its rows."
         )
@@ -193,13 +214,23 @@ def _check(shape: Mapping[str, Any], output: Mapping[str, Any], settings: ModelS
         )
     if output.get("crf") and not each:
         problems.append("output.crf: only labels of every step can depend on each other.")
+    labelled = each and output.get("aligned", True)
+    if getattr(settings, "crf", "auto") == "yes" and not labelled:
+        problems.append("model.crf: only labels of every step can depend on each other.")
     if problems:
         raise ConfigError(" ".join(problems))
 
 
+def _joined(output: Mapping[str, Any], settings: ModelSettings) -> bool:
+    """Whether the labels of steps depend on each other: as asked, or as the output suggests."""
+    asked = getattr(settings, "crf", "auto")
+    return bool(output.get("crf")) if asked == "auto" else asked == "yes"
+
+
 def _pooling(shape: Mapping[str, Any], settings: ModelSettings) -> str:
     """An image, and a window read at once, is a single step."""
-    if shape["kind"] == "image" and not isinstance(settings, RecurrentSettings):
+    stepwise = isinstance(settings, RecurrentSettings | TransformerSettings)
+    if shape["kind"] == "image" and not stepwise:
         return "last"
     pooling = getattr(settings, "pooling", "last")
     return "last" if pooling == "flatten" else pooling

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from unspool.errors import ConfigError, unknown
-
-POOLINGS = ("last", "mean", "max", "attention")
-CHARACTERS = ("none", "rnn", "cnn")
+from unspool.models.setting_bounds import (
+    ATTENDS,
+    POOLINGS,
+    SCORES,
+    TRANSFORMER_TABLES,
+    head_misfits,
+    misfits,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +37,22 @@ class RecurrentSettings:
             attention, a mean with learnt weights.
         characters: what reads the characters of words, beside their vectors: none, rnn or cnn.
         character_hidden: units of what reads the characters.
+        crf: let the label of a step depend on the one before; auto does so where labels mark spans.
         tie: use the embedding's matrix for the output as well; needs ``embedding`` = ``hidden``.
         learn_initial_state: make the state before the first step a parameter.
         initialisation: a key of `unspool.layers.initialisation.INITIALISATIONS`.
         forget_bias: where the biases of forget gates start.
         options: settings of the cell itself, such as ``activation = "relu"``.
+        score: how a model that writes a text for an input finds where to look: none, additive,
+            dot, general, scaled_dot or multi_head.
+        attends: late, after the recurrence; feeding, which also reads at each step what was found
+            at the one before; or inside, which looks before the recurrence reads.
+        attention_heads: of multi_head, a divisor of the units of what writes.
+        decoder: cell of what writes a text for an input; left out, that of what reads.
+        decoder_hidden: units of what writes; 0 takes ``hidden``.
+        decoder_layers: recurrent layers of what writes; 0 takes ``layers``.
+        image_layers: convolutions that read an image for which a text is written.
+        image_maps: feature maps of the first of them; twice as many after each pooling.
     """
 
     name: str = "lstm"
@@ -50,14 +66,30 @@ class RecurrentSettings:
     pooling: str = "last"
     characters: str = "rnn"
     character_hidden: int = 32
+    crf: str = "auto"
     tie: bool = False
     learn_initial_state: bool = False
     initialisation: str = "orthogonal"
     forget_bias: float = 1.0
     options: dict[str, str] = field(default_factory=dict)
+    score: str = "general"
+    attends: str = "late"
+    attention_heads: int = 4
+    decoder: str = ""
+    decoder_hidden: int = 0
+    decoder_layers: int = 0
+    image_layers: int = 3
+    image_maps: int = 32
 
     def __post_init__(self) -> None:
-        problems = [*_misfits(self)]
+        problems = [*misfits(self)]
+        for name, table in (("score", SCORES), ("attends", ATTENDS)):
+            if getattr(self, name) not in table:
+                problems.append(unknown(f"model.{name}", getattr(self, name), table))
+        if self.score == "none" and self.attends != "late":
+            problems.append(
+                f"model.attends: '{self.attends}' says where to look, and model.score is none."
+            )
         if self.tie and self.embedding not in (0, self.hidden):
             problems.append(
                 f"model.tie: embedding is {self.embedding} wide and hidden {self.hidden}; "
@@ -92,10 +124,13 @@ class ConvolutionSettings:
         dropout: share of values zeroed between layers and before the output, 0…1; a model of
             labelled sequences also zeroes so many of its embedded tokens.
         residual: add each layer's input to its output, wherever both are equally large.
+        batch_norm: bring each map of images to mean 0 and deviation 1 over a training batch, then
+            scale and move it as is learnt; images only.
         pooling: how one vector is made of all steps where one is wanted: last, mean, max, or
             attention, a mean with learnt weights; images are always read whole.
         characters: what reads the characters of words, beside their vectors: none, rnn or cnn.
         character_hidden: units of what reads the characters.
+        crf: let the label of a step depend on the one before; auto does so where labels mark spans.
 
     Example:
         >>> ConvolutionSettings(hidden=32, kernel=5).width
@@ -113,12 +148,14 @@ class ConvolutionSettings:
     embedding: int = 0
     dropout: float = 0.2
     residual: bool = False
+    batch_norm: bool = False
     pooling: str = "max"
     characters: str = "cnn"
     character_hidden: int = 32
+    crf: str = "auto"
 
     def __post_init__(self) -> None:
-        problems = [*_misfits(self)]
+        problems = [*misfits(self)]
         if problems:
             raise ConfigError(" ".join(problems))
 
@@ -145,6 +182,7 @@ class PerceptronSettings:
             fixed length at once.
         characters: what reads the characters of words, beside their vectors: none, rnn or cnn.
         character_hidden: units of what reads the characters.
+        crf: let the label of a step depend on the one before; auto does so where labels mark spans.
 
     Example:
         >>> PerceptronSettings(hidden=100, layers=1).pooling
@@ -160,9 +198,10 @@ class PerceptronSettings:
     pooling: str = "mean"
     characters: str = "cnn"
     character_hidden: int = 32
+    crf: str = "auto"
 
     def __post_init__(self) -> None:
-        problems = [*_misfits(self, (*POOLINGS, "flatten"))]
+        problems = [*misfits(self, (*POOLINGS, "flatten"))]
         if problems:
             raise ConfigError(" ".join(problems))
 
@@ -202,9 +241,101 @@ class LeNetSettings:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        problems = [*_misfits(self)]
+        problems = [*misfits(self)]
         if problems:
             raise ConfigError(" ".join(problems))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransformerSettings:
+    """Blocks of attention and a small network at every step, one on top of the other.
+
+    Attributes:
+        name: ``transformer``.
+        hidden: features of a step, D.
+        layers: blocks, one on top of the other.
+        heads: of attention, N; each sees D / N features.
+        key_heads: heads of keys and values, each shared by some of the queries'; 0 has as many as
+            ``heads``, 1 is multi-query attention.
+        feed_forward: units of the network at every step; 0 takes 4 · ``hidden``, and for swiglu
+            two thirds of that, which has as many weights.
+        positions: how a step knows its place: rotary, sinusoidal, learned or none.
+        context: steps that learned positions are for; 0 takes ``train.length`` where a text is
+            read in windows.
+        norm: ``pre`` normalises what a block reads, ``post`` what it gives.
+        activation: of the network at every step: gelu, gelu_tanh, relu or swiglu.
+        attention: full; window, which sees the last ``window`` steps; or linear, whose cost does
+            not grow with the steps before.
+        window: steps that a step sees, itself included, where ``attention`` is window; a model that
+            reads both ways sees as many to its right.
+        bidirectional: let a step see those after it as well.
+        embedding: width of the token vectors; 0 takes ``hidden``, another is projected.
+        dropout: share of values zeroed in each block and after the positions, 0…1; a model of
+            labelled sequences also zeroes so many of its embedded tokens.
+        tie: use the embedding's matrix for the output as well; needs ``embedding`` = ``hidden``.
+        biases: add one after every product, and shift in every norm.
+        pooling: how one vector is made of all steps where one is wanted: last, mean, max, or
+            attention, a mean with learnt weights.
+        characters: what reads the characters of words, beside their vectors: none or cnn.
+        character_hidden: units of what reads the characters.
+        crf: let the label of a step depend on the one before; auto does so where labels mark spans.
+
+    Source:
+        Vaswani et al. (2017); SYLLABUS I1 to I10.
+
+    Example:
+        >>> TransformerSettings(hidden=48, activation="swiglu").units
+        128
+    """
+
+    name: str = "transformer"
+    hidden: int = 128
+    layers: int = 4
+    heads: int = 4
+    key_heads: int = 0
+    feed_forward: int = 0
+    positions: str = "rotary"
+    context: int = 0
+    norm: str = "pre"
+    activation: str = "gelu"
+    attention: str = "full"
+    window: int = 64
+    bidirectional: bool = False
+    embedding: int = 0
+    dropout: float = 0.1
+    tie: bool = False
+    biases: bool = True
+    pooling: str = "mean"
+    characters: str = "cnn"
+    character_hidden: int = 32
+    crf: str = "auto"
+
+    def __post_init__(self) -> None:
+        problems = [*misfits(self), *head_misfits(self)]
+        for name, table in TRANSFORMER_TABLES.items():
+            if getattr(self, name) not in table:
+                problems.append(unknown(f"model.{name}", getattr(self, name), table))
+        if self.tie and self.embedding not in (0, self.hidden):
+            problems.append(
+                f"model.tie: embedding is {self.embedding} wide and hidden {self.hidden}; "
+                "tied weights need both the same."
+            )
+        if self.characters == "rnn":
+            problems.append("model.characters: a transformer has no cell for 'rnn'; use cnn.")
+        if problems:
+            raise ConfigError(" ".join(problems))
+
+    @property
+    def width(self) -> int:
+        """Width of the token vectors."""
+        return self.embedding or self.hidden
+
+    @property
+    def units(self) -> int:
+        """Units of the network at every step."""
+        if self.feed_forward:
+            return self.feed_forward
+        return 8 * self.hidden // 3 if self.activation == "swiglu" else 4 * self.hidden
 
 
 def settings_class(name: str) -> type:
@@ -217,61 +348,30 @@ def settings_class(name: str) -> type:
     return MODEL_SETTINGS.get(name, RecurrentSettings)
 
 
-def set_apart(settings: RecurrentSettings, names: tuple[str, ...]) -> list[str]:
+def set_apart(settings: Any, names: tuple[str, ...]) -> list[str]:
     """Which of the named fields differ from their defaults, for a model that has no use for them.
 
     Example:
         >>> set_apart(RecurrentSettings(bidirectional=True), ("bidirectional", "pooling"))
         ['bidirectional']
     """
-    default = RecurrentSettings()
+    default = type(settings)()
     return [name for name in names if getattr(settings, name) != getattr(default, name)]
 
 
-def _misfits(settings: Any, poolings: tuple[str, ...] = POOLINGS) -> Iterator[str]:
-    """One sentence for each field whose value cannot be."""
-    for name, (least, most) in WHOLE_NUMBERS.items():
-        value = getattr(settings, name, least)
-        if not least <= value <= most:
-            wanted = ZERO[name].format(most=most) if name in ZERO else f"{least} to {most}"
-            number = "" if name in ZERO else "a whole number from "
-            yield f"model.{name}: got {value}; wanted {number}{wanted}."
-    for name in ("dropout", "recurrent_dropout"):
-        value = getattr(settings, name, 0.0)
-        if not 0.0 <= value < 1.0:
-            yield f"model.{name}: got {value}; wanted 0 ≤ share < 1."
-    for name, table in (("pooling", poolings), ("characters", CHARACTERS)):
-        value = getattr(settings, name, table[0])
-        if value not in table:
-            yield unknown(f"model.{name}", value, table)
+# Fields of recurrent settings that only a model which writes a text for an input has a use for.
+WRITING = (
+    "score", "attends", "attention_heads", "decoder", "decoder_hidden", "decoder_layers",
+    "image_layers", "image_maps",
+)  # fmt: skip
 
-
-# The least and the most of what is counted, and what a 0 means where it has a meaning.
-WHOLE_NUMBERS = {
-    "hidden": (1, 65536),
-    "layers": (1, 256),
-    "embedding": (0, 65536),
-    "character_hidden": (1, 65536),
-    "kernel": (1, 1024),
-    "dilation": (1, 64),
-    "pool": (0, 64),
-    "pool_every": (1, 256),
-    "dense": (0, 65536),
-    "first_maps": (1, 65536),
-    "second_maps": (1, 65536),
-    "first_dense": (1, 65536),
-    "second_dense": (1, 65536),
-}
-ZERO = {
-    "embedding": "0 (as hidden) to {most}",
-    "pool": "0 (2 for images, 1 for sequences) to {most}",
-    "dense": "0 (none) to {most}",
-}
-
-SequenceSettings = RecurrentSettings | ConvolutionSettings | PerceptronSettings
+SequenceSettings = (
+    RecurrentSettings | TransformerSettings | ConvolutionSettings | PerceptronSettings
+)
 ModelSettings = SequenceSettings | LeNetSettings
 # Families that are not a cell.
 MODEL_SETTINGS: Mapping[str, type] = {
+    "transformer": TransformerSettings,
     "cnn": ConvolutionSettings,
     "mlp": PerceptronSettings,
     "lenet": LeNetSettings,

@@ -6,6 +6,7 @@ import numpy as np
 
 from unspool.engine.scan import choose_backend
 from unspool.errors import ConfigError
+from unspool.layers.recurrent import Recurrent
 from unspool.models.language_model import LanguageModel
 
 
@@ -82,5 +83,7 @@ class TokenStream:
 def streams(model: LanguageModel) -> bool:
     """Whether a `TokenStream` can be made of a model: one direction, fused code, on the CPU."""
     encoder = model.encoder
+    if not isinstance(encoder, Recurrent):
+        return False
     automatic = encoder.named_backend in ("auto", "llvm")
     return automatic and not encoder.bidirectional and encoder.backend == "llvm"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,8 +50,21 @@ def reliability(probabilities: np.ndarray, truth: np.ndarray, bins: int = 10) ->
     probabilities, truth = _checked("reliability", probabilities, truth)
     if not np.allclose(probabilities.sum(1), 1.0, atol=1e-4) or (probabilities < 0).any():
         raise DataError("reliability: rows are no probabilities; wanted ≥ 0 with sum 1.")
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == truth
+    return confidence_table(probabilities.max(1), probabilities.argmax(1) == truth, bins)
+
+
+def confidence_table(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> tuple[Bin, ...]:
+    """The same from how sure every answer is, and whether it is right.
+
+    Args:
+        confidence: 0…1, ``[N]``.
+        right: of the same answers.
+        bins: parts of equal width.
+
+    Example:
+        >>> confidence_table(np.array([0.6, 0.7]), np.array([True, False]), bins=2)[1].accuracy
+        0.5
+    """
     edges = np.linspace(0.0, 1.0, bins + 1)
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     table = []
@@ -75,7 +89,18 @@ def calibration_error(probabilities: np.ndarray, truth: np.ndarray, bins: int = 
         >>> round(calibration_error(np.array([[0.9, 0.1], [0.9, 0.1]]), np.array([0, 1])), 3)
         0.4
     """
-    table = [part for part in reliability(probabilities, truth, bins) if part.rows]
+    return confidence_error(reliability(probabilities, truth, bins))
+
+
+def confidence_error(table: Sequence[Bin]) -> float:
+    """The same from the table of `reliability`.
+
+    Example:
+        >>> table = confidence_table(np.array([0.9, 0.9]), np.array([True, False]))
+        >>> round(confidence_error(table), 3)
+        0.4
+    """
+    table = [part for part in table if part.rows]
     total = sum(part.rows for part in table)
     return sum(part.rows * abs(part.accuracy - part.confidence) for part in table) / total
 

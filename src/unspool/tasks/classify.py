@@ -17,11 +17,12 @@ from unspool.models.sequence_model import SequenceModel
 from unspool.tasks import supervised
 from unspool.tasks.baselines import constant, images, numbers, sound, text
 from unspool.tasks.baselines.baseline import Baseline
-from unspool.tasks.calibration import calibration_error
+from unspool.tasks.baselines.brackets import bracket_counting
 from unspool.tasks.example_answers import TARGETS_FILE, ExampleAnswers, restore_answers
-from unspool.tasks.example_batches import NO_TARGET, ExampleBatch
+from unspool.tasks.example_batches import NO_TARGET, ExampleBatch, Part
 from unspool.tasks.intervals import wilson
 from unspool.tasks.metrics import classes
+from unspool.tasks.mistakes import surest_mistakes
 from unspool.tasks.supervised import SupervisedJob
 
 build = supervised.build
@@ -33,6 +34,7 @@ class ClassRules:
 
     Attributes:
         labels: of the training part, sorted.
+        temperature: by which logits are divided for the probabilities.
 
     Example:
         >>> ClassRules(("cat", "dog")).encode("dog")
@@ -40,6 +42,7 @@ class ClassRules:
     """
 
     labels: tuple[str, ...]
+    temperature: float = 1.0
     task: str = "classify"
     unit: str = "example"
     measure: str = "accuracy"
@@ -63,11 +66,11 @@ class ClassRules:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ClassRules:
         """What `to_dict` gave."""
-        return cls(tuple(stored["labels"]))
+        return cls(tuple(stored["labels"]), float(stored.get("temperature", 1.0)))
 
     def to_dict(self) -> dict[str, Any]:
-        """The labels in their order."""
-        return {"labels": list(self.labels)}
+        """The labels in their order, and the temperature."""
+        return {"labels": list(self.labels), "temperature": self.temperature}
 
     def output(self) -> dict[str, Any]:
         """One vector of logits for a whole example."""
@@ -86,7 +89,7 @@ class ClassRules:
         self, model: SequenceModel, logits: Tensor, lengths: Tensor | None
     ) -> list[dict[str, Any]]:
         """The likeliest class of each row, and the probability of every class."""
-        chances = torch.softmax(logits.double(), -1).tolist()
+        chances = torch.softmax(logits.double() / self.temperature, -1).tolist()
         best = logits.argmax(-1).tolist()
         return [
             {
@@ -108,39 +111,29 @@ class ClassRules:
     def measures(
         self, truth: Sequence[str], answers: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
-        """Accuracy with its interval, F1, every class by itself, confusion, calibration."""
+        """Accuracy with its interval, F1, every class by itself, confusion."""
         given = [answer["answer"] for answer in answers]
         found = classes(list(truth), given)
         hits = int(self.rows(truth, given).sum())
         interval = wilson(hits, len(given))
-        columns = zip(
-            found.labels, found.precision, found.recall, found.f1, found.support, strict=True
-        )
-        measured = {
+        return {
             "score": found.accuracy,
             "interval": [interval.low, interval.high],
             "balanced_accuracy": found.balanced_accuracy,
             "macro_f1": found.macro_f1,
-            "classes": {
-                str(label): {
-                    "precision": float(precision),
-                    "recall": float(recall),
-                    "f1": float(f1),
-                    "support": int(support),
-                }
-                for label, precision, recall, f1, support in columns
-            },
-            "confusion": {
-                "labels": [str(label) for label in found.labels],
-                "counts": found.confusion.tolist(),
-            },
+            **found.by_class(),
         }
-        known = [row for row, label in enumerate(truth) if label in self.labels]
-        if known and "probabilities" in answers[0]:
-            chances = np.array([list(answers[row]["probabilities"].values()) for row in known])
-            places = np.array([self.labels.index(truth[row]) for row in known])
-            measured["calibration_error"] = float(calibration_error(chances, places))
-        return measured
+
+    def sureness(
+        self, truth: Sequence[str], answers: Sequence[Mapping[str, Any]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """How sure every answer is, and whether it is right."""
+        sure = np.array([answer["probability"] for answer in answers])
+        return sure, self.rows(truth, [answer["answer"] for answer in answers]) == 1.0
+
+    def errors(self, part: Part, answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Wrong answers, the surest first."""
+        return surest_mistakes(part, answers)
 
 
 def prepare(reading: Any, settings: Any, files: Mapping[str, str] | None = None) -> SupervisedJob:
@@ -169,12 +162,15 @@ def restore(files: Mapping[str, str], where: str) -> ExampleAnswers:
 
 
 def simple_methods(job: SupervisedJob) -> Iterator[Baseline]:
-    """Majority; and what is simple and good for each kind of input."""
+    """Majority; what is simple and good for each kind of input; and a rule, where one holds."""
     train, test, reads = job.train, job.test, job.encoder.reads
     yield constant.majority(train.targets, len(test))
     if reads == "text":
         yield text.logistic_regression(train.inputs, train.targets, test.inputs, job.seed)
         yield text.naive_bayes(train.inputs, train.targets, test.inputs, job.seed)
+        counted = bracket_counting(train.inputs, train.targets, test.inputs)
+        if counted is not None:
+            yield counted
     elif reads == "numbers":
         known, new = ([np.asarray(each) for each in part.inputs] for part in (train, test))
         yield numbers.boosting(known, train.targets, new, job.seed)

@@ -15,7 +15,7 @@ from unspool.data.encoders import encode_all, encoder_from
 from unspool.data.examples import Examples
 from unspool.errors import CheckpointError, DataError
 from unspool.models.sequence_model import SequenceModel
-from unspool.tasks.example_batches import ExampleBatch
+from unspool.tasks.example_batches import ExampleBatch, Part
 
 
 @runtime_checkable
@@ -66,6 +66,10 @@ class Rules(Protocol):
         """All figures of the task: the measure as ``score``, its ``interval``, and others."""
         ...
 
+    def errors(self, part: Part, answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The wrong answers that are worth reading, the worst first."""
+        ...
+
     def to_dict(self) -> dict[str, Any]:
         """What was learnt of the targets, as plain JSON values."""
         ...
@@ -87,6 +91,13 @@ class ExampleAnswers:
     def task(self) -> str:
         """A key of `unspool.tasks.table.TASKS`."""
         return self.rules.task
+
+    def files(self) -> dict[str, str]:
+        """What was learnt of inputs and of targets, as JSON files by name."""
+        return {
+            ENCODER_FILE: json.dumps(self.encoder.to_dict(), ensure_ascii=False) + "\n",
+            TARGETS_FILE: json.dumps(self.rules.to_dict(), ensure_ascii=False) + "\n",
+        }
 
     def predict(
         self, model: SequenceModel, inputs: Sequence[Any], names: Sequence[str] | None = None

@@ -70,12 +70,14 @@ class Part:
         targets: as they were read.
         encoded: numbers of every input, as the encoder gave them.
         numbers: numbers of every target.
+        places: where every example was read; may be empty.
     """
 
     inputs: Sequence[Any]
     targets: Sequence[Any]
     encoded: Sequence[Any]
     numbers: Sequence[Tensor]
+    places: Sequence[Any] = ()
 
     def __len__(self) -> int:
         return len(self.inputs)

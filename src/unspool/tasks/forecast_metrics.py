@@ -89,13 +89,34 @@ def scaled_error(
         2.0
     """
     errors = _errors("scaled_error", truth, forecast)
-    train = np.asarray(train, dtype=np.float64)
-    if not 1 <= period < len(train):
-        raise DataError(f"scaled_error: got period {period}; wanted 1 to {len(train) - 1}.")
-    scale = np.abs(train[period:] - train[:-period]).mean()
+    scale = float(naive_errors(np.asarray(train, dtype=np.float64), period))
     if not scale > 0:
         raise DataError(f"scaled_error: the training part repeats itself every {period} steps.")
     return float(np.abs(errors).mean() / scale)
+
+
+def naive_errors(train: np.ndarray, period: int = 1) -> np.ndarray:
+    """What the seasonal naive forecast errs in the training part, on average, of each variable.
+
+        mean_t |train_t - train_(t - m)|
+
+    Args:
+        train: ``[T]`` or ``[T D]``, T > period.
+        period: steps of one season m.
+
+    Returns:
+        float64 of the shape of one step.
+
+    Raises:
+        DataError: if the training part is too short.
+
+    Example:
+        >>> naive_errors(np.array([[1.0, 0.0], [3.0, 1.0], [5.0, 0.0]])).tolist()
+        [2.0, 1.0]
+    """
+    if not 1 <= period < len(train):
+        raise DataError(f"naive_errors: got period {period}; wanted 1 to {len(train) - 1}.")
+    return np.asarray(np.abs(train[period:] - train[:-period]).mean(axis=0))
 
 
 def quantile_loss(truth: np.ndarray, forecast: np.ndarray, quantile: float) -> float:

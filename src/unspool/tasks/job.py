@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from torch import nn
 
 from unspool.data.examples import Examples
@@ -67,6 +68,24 @@ class Job(Protocol):
     ) -> str:
         """Which is best, in a plain sentence."""
         ...
+
+
+@runtime_checkable
+class RowWise(Protocol):
+    """A `Job` whose measure is a mean over rows, so that methods can be compared row by row.
+
+    Attributes:
+        rows: of every method measured so far, by its name, one number a row; those of the model
+            that was judged last under "". What another job measured on the same parts may be put
+            in, and is not measured again then.
+        row_groups: which rows belong together, such as the steps of a sentence; None where each
+            stands for itself.
+    """
+
+    @property
+    def rows(self) -> dict[str, np.ndarray]: ...  # noqa: D102
+    @property
+    def row_groups(self) -> Sequence[int] | None: ...  # noqa: D102
 
 
 @runtime_checkable

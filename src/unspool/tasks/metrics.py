@@ -60,6 +60,25 @@ class Classes:
             ],
         }
 
+    def by_class(self) -> dict[str, dict]:
+        """Every class by itself, and which is taken for which, as plain JSON values."""
+        columns = zip(self.labels, self.precision, self.recall, self.f1, self.support, strict=True)
+        return {
+            "classes": {
+                str(label): {
+                    "precision": float(precision),
+                    "recall": float(recall),
+                    "f1": float(f1),
+                    "support": int(support),
+                }
+                for label, precision, recall, f1, support in columns
+            },
+            "confusion": {
+                "labels": [str(label) for label in self.labels],
+                "counts": self.confusion.tolist(),
+            },
+        }
+
 
 def accuracy(truth: Values, answers: Values) -> float:
     """Share of answers that are the truth.

@@ -18,9 +18,10 @@ from unspool.tasks import supervised
 from unspool.tasks.baselines import constant, text
 from unspool.tasks.baselines.baseline import Baseline
 from unspool.tasks.example_answers import TARGETS_FILE, ExampleAnswers, restore_answers
-from unspool.tasks.example_batches import ExampleBatch
+from unspool.tasks.example_batches import ExampleBatch, Part
 from unspool.tasks.intervals import bootstrap_mean
 from unspool.tasks.metrics import accuracy, weighted_kappa, within_one
+from unspool.tasks.mistakes import furthest_off
 from unspool.tasks.supervised import SupervisedJob
 
 build = supervised.build
@@ -121,6 +122,10 @@ class RatingRules:
             "exact": accuracy(wanted, given),
             "kappa": weighted_kappa(wanted, given),
         }
+
+    def errors(self, part: Part, answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The ratings that are furthest off."""
+        return furthest_off(part, answers)
 
 
 def prepare(reading: Any, settings: Any, files: Mapping[str, str] | None = None) -> SupervisedJob:

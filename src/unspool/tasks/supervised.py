@@ -28,14 +28,16 @@ from unspool.models.sequence_model import SequenceModel
 from unspool.models.settings import ModelSettings
 from unspool.tasks.baselines.baseline import Baseline
 from unspool.tasks.example_answers import (
-    ENCODER_FILE,
     EVALUATION_ROWS,
     TARGETS_FILE,
+    ExampleAnswers,
     Rules,
     answer_all,
     restored_encoder,
 )
 from unspool.tasks.example_batches import ExampleBatch, Part, order, side_by_side
+from unspool.tasks.pretrained import Pretrained, ids_of
+from unspool.tasks.temperature import Tempered, temperature_of, trust
 from unspool.tasks.verdicts import Scored, compare
 
 
@@ -54,6 +56,7 @@ class SupervisedJob:
         simple: the simple methods, given the job.
         warnings: what a person should know.
         measured_on: the part that `judge` reads, in words.
+        pretrained: vectors that the words start from; None draws their own.
     """
 
     rules: Rules
@@ -66,6 +69,7 @@ class SupervisedJob:
     simple: Callable[[SupervisedJob], Iterator[Baseline]]
     warnings: tuple[str, ...] = ()
     measured_on: str = "test part"
+    pretrained: Pretrained | None = None
     _rows: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
@@ -75,14 +79,19 @@ class SupervisedJob:
 
     def files(self) -> dict[str, str]:
         """What was learnt of inputs and of targets."""
-        return {
-            ENCODER_FILE: json.dumps(self.encoder.to_dict(), ensure_ascii=False) + "\n",
-            TARGETS_FILE: json.dumps(self.rules.to_dict(), ensure_ascii=False) + "\n",
-        }
+        return ExampleAnswers(self.rules, self.encoder).files()
 
     def shape(self) -> dict[str, Any]:
         """What goes in, and what comes out."""
-        return {"input": dict(self.encoder.shape), "output": self.rules.output()}
+        vectors = {} if self.pretrained is None else self.pretrained.shape
+        return {"input": {**self.encoder.shape, **vectors}, "output": self.rules.output()}
+
+    def start(self, model: SequenceModel) -> str | None:
+        """Give a fresh model what was learnt elsewhere; what that is, in a sentence."""
+        if self.pretrained is None:
+            return None
+        self.pretrained.fill(model)
+        return self.pretrained.said(ids_of(self.train.encoded))
 
     def facts(self) -> dict[str, Any]:
         """Examples of all parts."""
@@ -101,18 +110,54 @@ class SupervisedJob:
         """What the training loop wants."""
         return Examination(model, self)
 
-    def batch_of(self, part: Part, rows: Sequence[int]) -> ExampleBatch:
-        """Some examples of a part side by side."""
-        inputs, lengths = self.encoder.collate([part.encoded[row] for row in rows])
+    def batch_of(
+        self, part: Part, rows: Sequence[int], draw: torch.Generator | None = None
+    ) -> ExampleBatch:
+        """Some examples of a part side by side; with a generator, each varied before encoding."""
+        if draw is not None and getattr(self.encoder, "varies", False):
+            encoded = [self.encoder.encode(part.inputs[row], draw) for row in rows]
+        else:
+            encoded = [part.encoded[row] for row in rows]
+        inputs, lengths = self.encoder.collate(encoded)
         return ExampleBatch(inputs, lengths, side_by_side([part.numbers[row] for row in rows]))
 
     def judge(self, model: SequenceModel) -> dict[str, Any]:
         """All figures on the test part."""
-        answers = answer_all(model, self.rules, self.encoder, self.test.encoded)
-        self._rows[MODEL] = self.rules.rows(
-            self.test.targets, [answer["answer"] for answer in answers]
-        )
-        return {**self._heading(), "rows": len(self.test), **self._measured(answers)}
+        rules, test = self.rules, self.test
+        answers = answer_all(model, rules, self.encoder, test.encoded)
+        self._rows[MODEL] = rules.rows(test.targets, [answer["answer"] for answer in answers])
+        return {
+            **self._heading(),
+            "rows": len(test),
+            **self._measured(answers),
+            **self._trusted(model, answers),
+            "errors": rules.errors(test, answers),
+        }
+
+    def calibrated(self, model: SequenceModel) -> SupervisedJob:
+        """The same job with one temperature, fitted on the validation part, for its probabilities.
+
+        The answers stay the same. Nothing changes for a task without probabilities of its own, for
+        labels that a CRF joins, and where a temperature has no best value.
+        """
+        if not isinstance(self.rules, Tempered) or model.crf is not None:
+            return self
+        temperature = temperature_of(model, self.encoder, self.validation)
+        return replace(self, rules=replace(self.rules, temperature=temperature))
+
+    def _trusted(
+        self, model: SequenceModel, answers: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Whether answers are right as often as they are sure, with the temperature and without."""
+        if not isinstance(self.rules, Tempered):
+            return {}
+        found = trust(self.rules.sureness(self.test.targets, answers))
+        if self.rules.temperature != 1.0:
+            plain_rules = replace(self.rules, temperature=1.0)
+            before = answer_all(model, plain_rules, self.encoder, self.test.encoded)
+            untouched = trust(plain_rules.sureness(self.test.targets, before))
+            found["calibration_error_before"] = untouched["calibration_error"]
+        return {**found, "temperature": self.rules.temperature}
 
     def baselines(self) -> Iterator[dict[str, Any]]:
         """The simple methods, each fitted on the training part and measured like the model."""
@@ -128,6 +173,16 @@ class SupervisedJob:
                 "seconds": method.seconds,
                 "reproduce": method.reproduce,
             }
+
+    @property
+    def rows(self) -> dict[str, np.ndarray]:
+        """What the measure is the mean of, by method; see `unspool.tasks.job.RowWise`."""
+        return self._rows
+
+    @property
+    def row_groups(self) -> Sequence[int] | None:
+        """Which of those rows belong together."""
+        return self.rules.groups(self.test.targets)
 
     def _heading(self) -> dict[str, Any]:
         rules = self.rules
@@ -177,9 +232,9 @@ class Examination:
         if self._epoch[0] != epoch:
             lengths = [length_of(each) for each in job.train.encoded]
             self._epoch = epoch, order(lengths, job.batch, job.seed, epoch)
-        batch = job.batch_of(job.train, self._epoch[1][index])
+        draw = torch.Generator().manual_seed(derived_seed(job.seed, step, "vary"))
+        batch = job.batch_of(job.train, self._epoch[1][index], draw)
         if hasattr(job.encoder, "vary"):
-            draw = torch.Generator().manual_seed(derived_seed(job.seed, step, "vary"))
             varied = job.encoder.vary(batch.inputs, batch.lengths, draw)
             batch = replace(batch, inputs=varied)
         return batch.to(self.model.device)
@@ -248,6 +303,9 @@ def prepare(
     else:
         encoder = restored_encoder(files)
         rules = rules.from_dict(json.loads(files[TARGETS_FILE]))
+    pretrained = Pretrained.of(encoder, settings)
+    if files is None and pretrained is not None:
+        pretrained.check_width(settings)
     return SupervisedJob(
         rules=rules,
         encoder=encoder,
@@ -256,6 +314,7 @@ def prepare(
         seed=settings.seed,
         simple=simple,
         warnings=tuple(reading.warnings),
+        pretrained=pretrained,
     )
 
 
@@ -267,7 +326,7 @@ def encoded_part(examples: Examples, encoder: Any, rules: Rules) -> Part:
     """
     encoded = encode_all(encoder, examples)
     numbers = [rules.encode(target) for target in examples.targets]
-    return Part(examples.inputs, examples.targets, encoded, numbers)
+    return Part(examples.inputs, examples.targets, encoded, numbers, examples.places)
 
 
 def measuring(job: SupervisedJob, file: str | Path, settings: Any) -> SupervisedJob:

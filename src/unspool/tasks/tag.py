@@ -19,8 +19,10 @@ from unspool.tasks.baselines import constant
 from unspool.tasks.baselines.baseline import Baseline
 from unspool.tasks.baselines.tags import frequent_tags
 from unspool.tasks.example_answers import TARGETS_FILE, ExampleAnswers, restore_answers
-from unspool.tasks.example_batches import NO_TARGET, ExampleBatch
+from unspool.tasks.example_batches import NO_TARGET, ExampleBatch, Part
 from unspool.tasks.intervals import bootstrap_mean
+from unspool.tasks.metrics import classes
+from unspool.tasks.mistakes import mistaken_steps
 from unspool.tasks.spans import scheme_of, span_scores
 from unspool.tasks.supervised import SupervisedJob
 
@@ -34,6 +36,7 @@ class TagRules:
     Attributes:
         labels: of the training part, sorted.
         scheme: of span tags, such as IOB2; None for labels that mark no spans.
+        temperature: by which logits are divided for the probabilities; not with a CRF.
 
     Example:
         >>> TagRules(("DET", "NOUN")).encode(["NOUN", "DET"])
@@ -42,6 +45,7 @@ class TagRules:
 
     labels: tuple[str, ...]
     scheme: str | None = None
+    temperature: float = 1.0
     task: str = "tag"
     unit: str = "step"
     measure: str = "accuracy"
@@ -65,11 +69,16 @@ class TagRules:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> TagRules:
         """What `to_dict` gave."""
-        return cls(tuple(stored["labels"]), stored["scheme"])
+        temperature = float(stored.get("temperature", 1.0))
+        return cls(tuple(stored["labels"]), stored["scheme"], temperature)
 
     def to_dict(self) -> dict[str, Any]:
-        """The labels in their order, and their scheme."""
-        return {"labels": list(self.labels), "scheme": self.scheme}
+        """The labels in their order, their scheme, and the temperature."""
+        return {
+            "labels": list(self.labels),
+            "scheme": self.scheme,
+            "temperature": self.temperature,
+        }
 
     def output(self) -> dict[str, Any]:
         """A vector of logits for every step; span tags hang together, so a CRF joins them."""
@@ -98,7 +107,7 @@ class TagRules:
         """The likeliest label of every step, or the likeliest labels together."""
         best = logits.argmax(-1) if model.crf is None else model.crf.decode(logits, lengths)
         if model.crf is None:
-            sure = torch.softmax(logits.double(), -1).max(-1).values
+            sure = torch.softmax(logits.double() / self.temperature, -1).max(-1).values
         else:
             sure = model.crf.marginals(logits, lengths).max(-1).values
         counts = [logits.shape[1]] * len(logits) if lengths is None else lengths.tolist()
@@ -134,11 +143,29 @@ class TagRules:
                 np.mean([list(a) == list(b) for a, b in zip(truth, given, strict=True)])
             ),
         }
+        flat = [[label for labels in part for label in labels] for part in (truth, given)]
+        measured |= classes(*flat).by_class()
         if self.scheme is not None:
             spans = span_scores(truth, given, self.scheme)
             measured |= {"span_precision": spans.precision, "span_recall": spans.recall}
             measured |= {"span_f1": spans.f1}
+            measured["spans"] = {
+                kind: {"precision": each.precision, "recall": each.recall, "f1": each.f1}
+                | {"support": each.there}
+                for kind, each in spans.kinds.items()
+            }
         return measured
+
+    def sureness(
+        self, truth: Sequence[Sequence[str]], answers: Sequence[Mapping[str, Any]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """How sure the label of every step is, and whether it is right."""
+        sure = np.array([chance for answer in answers for chance in answer["probability"]])
+        return sure, self.rows(truth, [answer["answer"] for answer in answers]) == 1.0
+
+    def errors(self, part: Part, answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Words and the labels that they most often got instead of their own."""
+        return mistaken_steps(part, answers)
 
 
 def prepare(reading: Any, settings: Any, files: Mapping[str, str] | None = None) -> SupervisedJob:

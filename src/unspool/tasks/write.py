@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unspool.data.streams import NO_TARGET, Streams, Window, evaluation_windows
+from unspool.data.streams import Streams, Window
 from unspool.data.text import read_text
 from unspool.data.tokenizer import Tokenizer
 from unspool.data.tokens import load_tokenizer
@@ -21,9 +21,18 @@ from unspool.errors import ConfigError, DataError
 from unspool.layers.state import State
 from unspool.models.language_model import LanguageModel
 from unspool.models.sampling import SamplingSettings, continuation
-from unspool.models.settings import ModelSettings, RecurrentSettings
+from unspool.models.settings import ModelSettings, RecurrentSettings, TransformerSettings
 from unspool.tasks.corpus import Corpus, read_corpus
 from unspool.tasks.ngram import NGram
+from unspool.tasks.text_loss import (
+    EVALUATION_ROWS,
+    figures,
+    stream_loss,
+    stretches,
+    summed_loss,
+    total_loss,
+    window_losses,
+)
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -60,9 +69,13 @@ class Writing:
         epoch, index = divmod(step, self.streams.windows_per_epoch)
         return self.streams.window(epoch, index)
 
-    def loss(self, batch: Window, state: State | None) -> tuple[Tensor, State]:
-        """Summed cross-entropy in nats, −Σ ln p(target), and the state after the window."""
-        return summed_loss(self.model, batch, state)
+    def loss(self, batch: Window, state: State | None) -> tuple[Tensor, State | None]:
+        """Summed cross-entropy in nats, −Σ ln p(target), and the state after the window.
+
+        A transformer starts every window afresh, so it returns none.
+        """
+        loss, state = summed_loss(self.model, batch, state)
+        return loss, state if self.model.carries else None
 
     def evaluate(self) -> float:
         """Nats per token on the validation part, read as a few streams at once."""
@@ -71,7 +84,8 @@ class Writing:
 
     def sample(self) -> str:
         """A few lines of what the model writes now; the same draw every time."""
-        return "".join(write(self.model, self.corpus.tokenizer, SAMPLE_LENGTH, seed=self.seed))
+        length = min(SAMPLE_LENGTH, self.model.limit or SAMPLE_LENGTH)
+        return "".join(write(self.model, self.corpus.tokenizer, length, seed=self.seed))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,12 +97,25 @@ class LanguageJob:
         batch: rows read side by side.
         length: steps of a window.
         seed: of where each epoch starts, and of samples.
+        context: steps that a transformer reads from one start; 0 for models that carry a state.
     """
 
     corpus: Corpus
     batch: int
     length: int
     seed: int
+    context: int = 0
+    _rows: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @property
+    def rows(self) -> dict[str, np.ndarray]:
+        """Nats per token of stretches of the validation part, by method."""
+        return self._rows
+
+    @property
+    def row_groups(self) -> None:
+        """A stretch is long enough to stand for itself."""
+        return
 
     @property
     def unit(self) -> str:
@@ -110,8 +137,9 @@ class LanguageJob:
         return {TOKENIZER_FILE: self.corpus.tokenizer.to_json()}
 
     def shape(self) -> dict[str, Any]:
-        """The size of the vocabulary."""
-        return {"vocabulary": self.corpus.tokenizer.size}
+        """The size of the vocabulary, and how many steps a transformer reads from one start."""
+        vocabulary = {"vocabulary": self.corpus.tokenizer.size}
+        return vocabulary | ({"context": self.context} if self.context else {})
 
     def facts(self) -> dict[str, Any]:
         """Tokens of both parts, and kinds of them."""
@@ -131,12 +159,22 @@ class LanguageJob:
 
     def baselines(self) -> Iterator[dict[str, Any]]:
         """Counting."""
-        yield ngram_baseline(self.corpus)
+        counted, losses = counting(self.corpus)
+        self._rows[counted["name"]] = losses
+        yield counted
 
     def judge(self, model: LanguageModel) -> dict[str, Any]:
         """Nats per token on the validation part as one stream, and what follows from them."""
         corpus = self.corpus
-        return measured(model, corpus.validation, corpus.validation_characters, corpus.unit)
+        windows = list(window_losses(model, corpus.validation.to(model.device)))
+        each = [np.full(count, total / count) for total, count in windows]
+        self._rows[MODEL] = stretches(np.concatenate(each))
+        return figures(
+            total_loss(windows),
+            len(corpus.validation),
+            corpus.validation_characters,
+            corpus.unit,
+        )
 
     def verdict(
         self, name: str, judged: Mapping[str, Any], baselines: Sequence[Mapping[str, Any]]
@@ -154,12 +192,16 @@ def prepare(data: Any, settings: Any, files: Mapping[str, str] | None = None) ->
         files: of a run that goes on; None learns a tokenizer.
 
     Raises:
+        ConfigError: for a training that a transformer cannot have.
         DataError: if a part is too short or cannot be encoded.
     """
+    context = _context(settings)
     tokenizer = None if files is None else load_tokenizer(files[TOKENIZER_FILE], TOKENIZER_FILE)
     corpus = read_corpus(data.text, settings.data, data.validation, tokenizer)
     train = settings.train
-    return LanguageJob(corpus=corpus, batch=train.batch, length=train.length, seed=settings.seed)
+    return LanguageJob(
+        corpus=corpus, batch=train.batch, length=train.length, seed=settings.seed, context=context
+    )
 
 
 def measuring(job: LanguageJob, file: str | Path, settings: Any) -> LanguageJob:
@@ -180,91 +222,66 @@ def build(
     """A fresh model for a vocabulary.
 
     Args:
-        shape: ``vocabulary``, V.
+        shape: ``vocabulary``, V; of a transformer ``context``, the steps it was trained on.
         settings: widths, layers, dropout.
-        cell: the equations.
+        cell: the equations of a recurrent model.
         seed: of the weights; None leaves them to torch's global generator.
 
     Raises:
         ConfigError: for a family of models that cannot write.
     """
-    if not isinstance(settings, RecurrentSettings) or cell is None:
+    if isinstance(settings, TransformerSettings):
+        context = settings.context or shape.get("context", 0)
+        settings = replace(settings, context=context)
+    elif not isinstance(settings, RecurrentSettings) or cell is None:
         raise ConfigError(
-            f"model.name: '{settings.name}' cannot write; wanted a recurrent cell, such as lstm."
+            f"model.name: '{settings.name}' cannot write; wanted transformer or a recurrent cell, "
+            "such as lstm."
         )
     return build_model(shape["vocabulary"], settings, cell, seed)
 
 
 def build_model(
-    vocabulary: int, settings: RecurrentSettings, cell: Cell, seed: int | None
+    vocabulary: int,
+    settings: RecurrentSettings | TransformerSettings,
+    cell: Cell | None,
+    seed: int | None,
 ) -> LanguageModel:
     """A fresh model.
 
     Args:
         vocabulary: V.
         settings: widths, layers, dropout.
-        cell: the equations.
+        cell: the equations of a recurrent model.
         seed: of the weights; None leaves them to torch's global generator.
     """
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     return LanguageModel(vocabulary, settings, cell, generator)
 
 
-def summed_loss(
-    model: nn.Module, window: Window, state: tuple[Tensor, ...] | None
-) -> tuple[Tensor, State]:
-    """Cross-entropy in nats, summed over the targets of a window, and the state after it.
+def _context(settings: Any) -> int:
+    """Steps that a transformer reads from one start; 0 for models that carry a state.
 
-    Source:
-        SYLLABUS E6 and E7: next-token prediction as classification.
+    Raises:
+        ConfigError: for windows longer than learned positions, or a truncation of a state.
     """
-    logits, state = model(window.inputs, state)
-    loss = nn.functional.cross_entropy(
-        logits.flatten(0, 1), window.targets.flatten(), ignore_index=NO_TARGET, reduction="sum"
-    )
-    return loss, state
-
-
-@torch.no_grad()
-def stream_loss(model: nn.Module, tokens: Tensor, rows: int = 1) -> float:
-    """Nats per token over every token after the first.
-
-    Args:
-        model: a language model.
-        tokens: int64 ``[N]``.
-        rows: streams read side by side; with 1 each token is predicted from all before it.
-    """
-    model.eval()
-    total, count = 0.0, 0
-    state: State | None = None
-    for window in evaluation_windows(tokens, EVALUATION_LENGTH, rows):
-        loss, state = summed_loss(model, window, state)
-        total += loss.item()
-        count += window.num_targets
-    return total / count
-
-
-def measured(model: LanguageModel, tokens: Tensor, characters: int, unit: str) -> dict[str, Any]:
-    """How well a model predicts a text, read as one stream.
-
-    Args:
-        model: a language model.
-        tokens: int64 ``[N]``, at least two.
-        characters: of the text they stand for.
-        unit: what one token is called.
-
-    Returns:
-        ``loss`` in nats per token, ``unit``, ``tokens`` predicted, ``bits_per_character`` and
-        ``perplexity`` (per token).
-    """
-    loss = stream_loss(model, tokens.to(model.device))
-    return {
-        "loss": loss,
-        "unit": unit,
-        "tokens": len(tokens) - 1,
-        "bits_per_character": bits_per_character(loss, len(tokens), characters),
-        "perplexity": math.exp(loss) if loss < LARGEST_EXPONENT else math.inf,
-    }
+    model, train = settings.model, settings.train
+    if not isinstance(model, TransformerSettings):
+        return 0
+    problems = []
+    if train.truncation != "full":
+        problems.append(
+            f"train.truncation: '{train.truncation}' cuts what flows back through a state, and a "
+            "transformer carries none from window to window; leave it out."
+        )
+    if model.positions == "learned" and 0 < model.context < train.length:
+        problems.append(
+            f"train.length: windows of {train.length} steps, and model.context is "
+            f"{model.context}; wanted at most that."
+        )
+    if problems:
+        raise ConfigError(" ".join(problems))
+    return model.context or train.length
 
 
 def write(
@@ -286,9 +303,16 @@ def write(
         seed: of the draw.
 
     Raises:
-        DataError: if the prompt holds what the vocabulary lacks, saying what.
+        DataError: if the prompt holds what the vocabulary lacks, saying what; or if both together
+            go beyond learned positions.
     """
     ids = [int(i) for i in tokenizer.encode(prompt, "prompt")] or [_opening(tokenizer)]
+    if 0 < model.limit < len(ids) + length - 1:
+        raise DataError(
+            f"length: {len(ids)} tokens of the prompt and {length} to write, and the model has "
+            f"learned positions for {model.limit}; write at most "
+            f"{max(0, model.limit + 1 - len(ids))}, or train with model.positions rotary."
+        )
     model.eval()
     generator = torch.Generator().manual_seed(seed)
     drawn = continuation(model, ids, settings or SamplingSettings(), generator)
@@ -307,14 +331,20 @@ def ngram_baseline(corpus: Corpus) -> dict[str, Any]:
     Returns:
         Its name, its loss in nats per token on the validation part, and the seconds it took.
     """
+    return counting(corpus)[0]
+
+
+def counting(corpus: Corpus) -> tuple[dict[str, Any], np.ndarray]:
+    """The same, and its loss on each of the stretches that `LanguageJob.rows` has."""
     start = time.perf_counter()
     model = NGram.fit(corpus.train.numpy(), corpus.tokenizer.size)
-    loss = model.loss(corpus.validation.numpy())
-    return {
+    losses = -model.log_probs(corpus.validation.numpy())[1:]
+    found = {
         "name": f"{model.order}-gram Kneser–Ney",
-        "loss": loss,
+        "loss": float(losses.mean()),
         "seconds": time.perf_counter() - start,
     }
+    return found, stretches(losses)
 
 
 def verdict(name: str, loss: float, baselines: list[dict[str, Any]], unit: str) -> str:
@@ -333,18 +363,6 @@ def verdict(name: str, loss: float, baselines: list[dict[str, Any]], unit: str) 
     )
 
 
-def bits_per_character(loss: float, tokens: int, characters: int) -> float:
-    """A loss per token in nats as bits per character.
-
-    Example:
-        >>> round(bits_per_character(math.log(2), tokens=100, characters=400), 3)
-        0.25
-    """
-    return loss / math.log(2) * tokens / characters
-
-
-LARGEST_EXPONENT = 700.0  # the exponential of a little more is no float
-EVALUATION_LENGTH = 512
-EVALUATION_ROWS = 32
+MODEL = ""  # the model's own stretches, among those of the simple methods
 EVALUATION_ROW_LENGTH = 1000
 SAMPLE_LENGTH = 200

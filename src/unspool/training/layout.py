@@ -13,6 +13,7 @@ MODEL = "model"
 HEADER = "run.json"
 CONFIG = "config.toml"
 EVENTS = "events.jsonl"
+REPORT = "report.html"
 LOCK = "lock"
 STEP_FOLDER = re.compile(r"step-(?P<step>\d{6,18})(?P<aside>\.[0-9a-f]{8}\.replaced)?", re.ASCII)
 

@@ -39,6 +39,9 @@ class TrainSettings:
         checkpoint_every: steps between checkpoints; 0 takes ``evaluate_every``.
         keep: newest checkpoints to keep, at least 2; the best one is always kept.
         patience: evaluations without improvement before stopping; 0 never stops early.
+        teacher_forcing: of a model that writes an answer, the share of steps at which it reads the
+            true token before, not its own, at the first update; 0 always feeds back its own.
+        teacher_forcing_last: the same at the last update; it changes in a straight line.
     """
 
     steps: int = 6000
@@ -61,6 +64,8 @@ class TrainSettings:
     checkpoint_every: int = 0
     keep: int = 2
     patience: int = 0
+    teacher_forcing: float = 1.0
+    teacher_forcing_last: float = 1.0
 
     def __post_init__(self) -> None:
         problems = []
@@ -104,6 +109,9 @@ class TrainSettings:
                 problems.append(f"train.{name}: got {getattr(self, name)}; wanted a number ≥ 0.")
         if not 0.0 <= self.momentum < 1.0:
             problems.append(f"train.momentum: got {self.momentum}; wanted 0 ≤ momentum < 1.")
+        for name in ("teacher_forcing", "teacher_forcing_last"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                problems.append(f"train.{name}: got {getattr(self, name)}; wanted a share, 0 to 1.")
         if problems:
             raise ConfigError(" ".join(problems))
 

@@ -1,0 +1,241 @@
+"""P11: sentences a second with a beam of five, beside a plain loop in PyTorch with our weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unspool.bench.batches import Told
+from unspool.bench.harness import Disagreement, Effort
+from unspool.bench.results import Figure, Row, Verdict
+from unspool.cells import CELLS
+from unspool.models.decoding import decode
+from unspool.models.decoding_settings import DecodingSettings
+from unspool.models.encoder_decoder import EncoderDecoder
+from unspool.models.settings import RecurrentSettings
+
+FLOOR, REACH = 2.0, 4.0
+ONE, TOGETHER = "a loop", "a loop over batches"
+UNLIKELY = -30.0  # of the end: every answer is as long as its sentence, as a translation about is
+PEAKED = 6.0  # how much larger than at the start scores are, as of a model that has learnt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TranslationScale:
+    """What is translated, and how long that is measured.
+
+    Attributes:
+        hidden: units of both sides.
+        batches: sentences side by side.
+        vocabulary: tokens of either language.
+        longest: tokens of the longest sentence; they have a third of that or more.
+        beam: beginnings that are followed.
+        effort: rounds.
+    """
+
+    hidden: tuple[int, ...] = (256, 512)
+    batches: tuple[int, ...] = (1, 32)
+    vocabulary: int = 4000
+    longest: int = 20
+    beam: int = 5
+    effort: Effort = field(default_factory=lambda: Effort(seconds=6.0, least=5, most=15))
+
+
+def translated(scale: TranslationScale, tell: Told) -> Figure:
+    """P11: attention after the recurrence, and fed back into it."""
+    rows: dict[str, list[Row]] = {"late": [], "feeding": []}
+    for attends, found in rows.items():
+        for H in scale.hidden:
+            for B in scale.batches:
+                row = _row(scale, attends, H, B)
+                found.append(row)
+                told = ", ".join(f"{each.median:.2f} ({peer})" for peer, each in row.ratios.items())
+                tell(f"P11 {row.case}: {told}")
+    many = {
+        attends: [row for row in found if TOGETHER in row.ratios] for attends, found in rows.items()
+    }
+    verdicts = [
+        Verdict(
+            what=f"attention {attends}, over {peer}, worst case",
+            value=min(row.ratios[peer].median for row in found),
+            floor=FLOOR,
+            reach=REACH,
+        )
+        for attends, found in many.items()
+        for peer in (ONE, TOGETHER)
+    ]
+    return Figure(
+        name="P11",
+        title="Translating with a beam, sentences a second, beside a plain loop in PyTorch",
+        how=f"LSTM, bidirectional encoder, general attention, {scale.vocabulary} tokens on either "
+        f"side, sentences of {scale.longest // 3} to {scale.longest} tokens, beam {scale.beam}, "
+        "reading included. The loop has the same weights in `nn.LSTM` and `nn.LSTMCell` and finds "
+        f"the same answers: as `{ONE}` is written most often, a sentence after the other, and as "
+        f"`{TOGETHER}` all of a batch at once, each with its memory for every beam, those that are "
+        "done dropped. Verdicts are on many sentences; a single one is shown beside them.",
+        rows=tuple(row for found in rows.values() for row in found),
+        verdicts=tuple(verdicts),
+    )
+
+
+def _row(scale: TranslationScale, attends: str, H: int, B: int) -> Row:
+    case = f"{attends}, H {H}, B {B}"
+    model, plain = contenders(scale, attends, H)
+    tokens, lengths = sentences(scale, B)
+    most = lengths.tolist()
+    settings = DecodingSettings(beam=scale.beam)
+
+    def ours() -> list[tuple[int, ...]]:
+        with torch.no_grad():
+            memory = model.encode({"tokens": tokens}, lengths)
+            return [found[0].tokens for found in decode(model, memory, settings, most)]
+
+    def theirs() -> list[tuple[int, ...]]:
+        return plain.translate(tokens, lengths, most, scale.beam)
+
+    mine, other = ours(), theirs()
+    if mine != other:
+        wrong = sum(one != two for one, two in zip(mine, other, strict=True))
+        raise Disagreement(f"{case}: {wrong} of {B} answers differ. Nothing was timed.")
+
+    def singly() -> list[tuple[int, ...]]:
+        each = zip(tokens.split(1), lengths.split(1), most, strict=True)
+        return [
+            plain.translate(one[:, : int(length)], length, [longest], scale.beam)[0]
+            for one, length, longest in each
+        ]
+
+    peers = {TOGETHER: theirs, ONE: singly} if B > 1 else {ONE: theirs}
+    row = Row.timed(case, {"unspool": ours, **peers}, scale.effort)
+    speed = B / row.amounts["unspool"].median
+    return Row(
+        case=case, amounts=row.amounts, ratios=row.ratios,
+        more={"sentences a second": speed, "tokens an answer": sum(map(len, mine)) / B},
+    )  # fmt: skip
+
+
+def contenders(
+    scale: TranslationScale, attends: str, H: int
+) -> tuple[EncoderDecoder, PlainTranslator]:
+    """Ours, and a plain one with its weights."""
+    V = scale.vocabulary
+    shape = {
+        "source": {"kind": "tokens", "size": V},
+        "target": {"size": V, "begin": V - 2, "end": V - 1},
+    }
+    settings = RecurrentSettings(hidden=H, bidirectional=True, attends=attends)
+    generator = torch.Generator().manual_seed(0)
+    model = EncoderDecoder(shape, settings, CELLS["lstm"], generator).eval()
+    with torch.no_grad():
+        model.decoder.head.weight.mul_(PEAKED)
+        model.decoder.head.bias[V - 1] = UNLIKELY
+    return model, PlainTranslator(model)
+
+
+def sentences(scale: TranslationScale, rows: int) -> tuple[Tensor, Tensor]:
+    """Drawn tokens, and lengths that differ."""
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(scale.vocabulary - 2, (rows, scale.longest), generator=generator)
+    lengths = torch.randint(
+        scale.longest // 3, scale.longest + 1, (rows,), generator=generator
+    )  # fmt: skip
+    lengths[0] = scale.longest
+    return tokens, lengths
+
+
+class PlainTranslator(nn.Module):
+    """The same model as one would write it in PyTorch.
+
+    Args:
+        model: whose weights it takes.
+    """
+
+    def __init__(self, model: EncoderDecoder) -> None:
+        super().__init__()
+        own = model.decoder
+        self.begin, self.end, self.feeds = own.begin, own.end, own.attends == "feeding"
+        self.source = nn.Embedding.from_pretrained(model.embedding.weight.detach())
+        self.target = nn.Embedding.from_pretrained(own.weight.detach())
+        self.encoder = model.encoder.to_torch()
+        layer = own.recurrent.to_torch()
+        self.cell = nn.LSTMCell(layer.input_size, layer.hidden_size)
+        self.cell.load_state_dict(
+            {name.removesuffix("_l0"): value for name, value in layer.state_dict().items()}
+        )
+        self.bridge, self.key = own.bridge.learnt[0], own.attention.key
+        self.combine, self.head = own.combine, own.head
+
+    def read(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """Memory, its keys, where it ends, and the first state."""
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.source(tokens), lengths, batch_first=True, enforce_sorted=False
+        )
+        outputs, (h, c) = self.encoder(packed)
+        outputs, _ = nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True)
+        summary = torch.cat([h[0], c[0], h[1], c[1]], 1)
+        h, c = self.bridge(summary).tanh().chunk(2, 1)
+        padding = torch.arange(outputs.shape[1]) >= lengths[:, None]
+        return outputs, self.key(outputs), padding, h, c
+
+    def step(
+        self, token: Tensor, h: Tensor, c: Tensor, fed: Tensor, memory: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Log probabilities of the next token, and the states."""
+        outputs, keys, padding = memory
+        x = self.target(token)
+        h, c = self.cell(torch.cat([x, fed], 1) if self.feeds else x, (h, c))
+        scores = torch.bmm(keys, h[:, :, None])[:, :, 0].masked_fill(padding, -torch.inf)
+        context = torch.bmm(scores.softmax(1)[:, None], outputs)[:, 0]
+        z = self.combine(torch.cat([h, context], 1)).tanh()
+        return F.log_softmax(self.head(z), 1), h, c, z
+
+    @torch.no_grad()
+    def translate(
+        self, tokens: Tensor, lengths: Tensor, most: list[int], beam: int
+    ) -> list[tuple[int, ...]]:
+        """The best answer to each sentence, by mean log probability."""
+        B = len(tokens)
+        *memory, h, c = self.read(tokens, lengths)
+        tiled = torch.arange(B).repeat_interleave(beam)
+        memory = [value[tiled] for value in memory]
+        h, c = h[tiled], c[tiled]
+        fed = torch.zeros_like(h)
+        total = torch.full((B, beam), -torch.inf)
+        total[:, 0] = 0.0
+        written = torch.full((B * beam, 1), self.begin)
+        rows, longest = torch.arange(B), torch.tensor(most)
+        found: list[list[tuple[float, tuple[int, ...]]]] = [[] for _ in range(B)]
+        while len(rows):
+            step = written.shape[1] - 1
+            chances, h, c, fed = self.step(written[:, -1], h, c, fed, tuple(memory))
+            chances[:, self.begin] = -torch.inf
+            full = (longest[rows] == step).repeat_interleave(beam)
+            if full.any():
+                ending = chances[full, self.end]
+                chances[full] = -torch.inf
+                chances[full, self.end] = ending
+            V = chances.shape[1]
+            best, index = (total.view(-1, 1) + chances).view(len(rows), -1).topk(2 * beam)
+            parent, token = index // V, index % V
+            ended = (token == self.end) & best.isfinite()
+            for place, rank in ended[:, :beam].nonzero().tolist():
+                answers = found[int(rows[place])]
+                if len(answers) < beam:
+                    text = written[place * beam + int(parent[place, rank]), 1:].tolist()
+                    answers.append((float(best[place, rank]) / (step + 1), tuple(text)))
+            total, chosen = best.masked_fill(token == self.end, -torch.inf).topk(beam)
+            parent, token = parent.gather(1, chosen), token.gather(1, chosen)
+            order = (torch.arange(len(rows))[:, None] * beam + parent).flatten()
+            written = torch.cat([written[order], token.view(-1, 1)], 1)
+            h, c, fed = h[order], c[order], fed[order]
+            left = torch.tensor(
+                [len(found[row]) < beam and most[row] > step for row in rows.tolist()]
+            )
+            if not left.all():
+                rows, total, each = rows[left], total[left], left.repeat_interleave(beam)
+                written, h, c, fed = written[each], h[each], c[each], fed[each]
+                memory = [value[each] for value in memory]
+        return [max(answers, key=lambda one: one[0])[1] for answers in found]

@@ -1,0 +1,1 @@
+"""Several runs as one question: models beside each other, and cross-validation."""

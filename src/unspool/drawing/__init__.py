@@ -1,0 +1,1 @@
+"""Pictures of results: drawn once, written as SVG or painted as PNG."""

@@ -1,0 +1,196 @@
+"""What surrounds the stages of a program: its arguments, its places in memory, a thread's rows.
+
+The function's one argument is an array of 64-bit words: `HEADER`, then `WORDS` a slot (memory that
+a node is loaded from or stored to), then the packed weights of every group's terms, then arrays of
+product functions.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from llvmlite import ir
+
+from unspool.engine.control import counting
+from unspool.engine.kernels import Host
+from unspool.engine.slots import Slot, slots_of
+from unspool.engine.stages import Program, axis_of
+from unspool.engine.vectors import FLOATS, Vectors
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+
+# counter, threads, steps, offsets, split, H, padded H, D, padded D, scratch, scratch bytes, rows
+HEADER = 12
+# pointer, stride of a row, whether time moves it, pointer and stride before the first step
+WORDS = 5
+
+
+class Frame:
+    """A program's function while it is emitted, and where everything lies.
+
+    Args:
+        module: where the function goes.
+        program: stages.
+        dtype: a key of `FLOATS`.
+        host: the processor.
+        widest: vectors of sums in the widest stage, times rows of a block.
+
+    Attributes:
+        b, v, one: for instructions, for vectors, and for single numbers as vectors of one lane.
+        slots, slot_of: memory, in the order of the argument array.
+        sums, scalars: row sums, and all numbers a row, in the order of their scratch.
+        rows: how many rows this thread has at this step.
+        base: for every slot the address of this thread's first row at this step.
+        strides: for every slot the numbers from row to row, at this step.
+    """
+
+    def __init__(
+        self, module: ir.Module, program: Program, dtype: str, host: Host, widest: int
+    ) -> None:
+        self.program, self.nodes = program, program.nodes
+        self.form, self.widest = FLOATS[dtype], widest
+        self.lanes = host.lanes(self.form.bytes)
+        self.slots = slots_of(program)
+        self.slot_of = {slot: number for number, slot in enumerate(self.slots)}
+        self.groups = [group for stage in program.stages for group in stage.groups]
+        self.sums = [index for stage in program.stages for index in stage.sums]
+        self.scalars = [i for stage in program.stages for i in (*stage.sums, *stage.scalars)]
+        self.by_units = not (self.groups or self.sums) and all(
+            stage.axis == "H" for stage in program.stages
+        )
+        self.pointer = self.form.type.as_pointer()
+        signature = ir.FunctionType(ir.VoidType(), [I64.as_pointer()])
+        function = ir.Function(module, signature, "program")
+        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.v = Vectors(self.b, self.form, self.lanes, "+avx512f" in host.features)
+        self.one = Vectors(self.b, self.form, 1)
+        self.args = function.args[0]
+        self._prologue()
+
+    def word(self, position: int) -> ir.Value:
+        """One of the argument array."""
+        return self.b.load(self.b.gep(self.args, [I64(position)]))
+
+    def slot_word(self, slot: int, word: int) -> ir.Value:
+        """One of the words of a slot."""
+        return self.word(HEADER + WORDS * slot + word)
+
+    def weights(self, group: int, term: int) -> ir.Value:
+        """The packed weights of a group's term."""
+        before = sum(len(g.terms[0]) for g in self.groups[:group])
+        return self.address(self.word(HEADER + WORDS * len(self.slots) + before + term))
+
+    def functions(self, table: int) -> ir.Value:
+        """The word that holds the address of an array of product functions."""
+        terms = sum(len(group.terms[0]) for group in self.groups)
+        return self.word(HEADER + WORDS * len(self.slots) + terms + table)
+
+    def address(self, word: ir.Value) -> ir.Value:
+        """A word as the address of numbers."""
+        return self.b.inttoptr(word, self.pointer)
+
+    def loop(
+        self, start: ir.Value, stop: ir.Value, step: int = 1
+    ) -> AbstractContextManager[ir.Value]:
+        """Count from ``start`` while below ``stop``."""
+        return counting(self.b, start, stop, step)
+
+    def _prologue(self) -> None:
+        b = self.b
+        counter = b.inttoptr(self.word(0), I64.as_pointer())
+        self.thread = b.atomic_rmw("add", counter, I64(1), "monotonic")
+        with b.if_then(b.icmp_signed(">=", self.thread, self.word(1))):
+            b.ret_void()
+        self.steps = self.word(2)
+        self.offsets = b.inttoptr(self.word(3), I64.as_pointer())
+        split = b.inttoptr(self.word(4), I64.as_pointer())
+        place = b.mul(self.thread, I64(4)) if self.by_units else self.thread
+        self.first, self.last, *self.share = [
+            b.load(b.gep(split, [b.add(place, I64(k))])) for k in range(4 if self.by_units else 2)
+        ]
+        self.width = {"H": self.word(5), "D": self.word(7)}
+        self.padded = {"H": self.word(6), "D": self.word(8)}
+        for axis in sorted({axis_of(n) for n in self.nodes if n.op == "outer"}):
+            left, _, right = axis.partition("*")
+            self.padded[axis] = b.mul(self.width[left], self.padded[right])
+        self.max_rows = self.word(11)
+        start = b.add(self.word(9), b.mul(self.thread, self.word(10)))
+        self.scratch = self.address(start)
+        self.sums_at = b.gep(self.scratch, [I64(self.widest * self.lanes)])
+        size = b.mul(self.max_rows, I64(len(self.sums) * self.lanes))
+        self.scalars_at = b.gep(self.sums_at, [size])
+        one = self.form.type(1.0)
+        self.inverse = {
+            axis: b.fdiv(one, b.sitofp(width, self.form.type)) for axis, width in self.width.items()
+        }
+        self.strides_later = [self.slot_word(k, 1) for k in range(len(self.slots))]
+
+    def at_step(self, t: ir.Value) -> None:
+        """Find this thread's rows at a step, and where they lie."""
+        b = self.b
+        offset = b.load(b.gep(self.offsets, [t]))
+        after = b.load(b.gep(self.offsets, [b.add(t, I64(1))]))
+        active = b.sub(after, offset)
+        last = b.select(b.icmp_signed("<", active, self.last), active, self.last)
+        self.rows = b.sub(last, self.first)
+        self._offset = offset
+
+    def place_slots(self, t: ir.Value) -> None:
+        """For every slot the address of this thread's first row at this step."""
+        b, offset = self.b, self._offset
+        initial = b.icmp_signed("==", t, I64(0))
+        earlier = b.select(initial, I64(0), b.sub(t, I64(1)))
+        offset_before = b.load(b.gep(self.offsets, [earlier]))
+        self.base: list[ir.Value] = []
+        self.strides = list(self.strides_later)
+        for k, slot in enumerate(self.slots):
+            node = self.nodes[slot.node]
+            place, stride = self.address(self.slot_word(k, 0)), self.strides_later[k]
+            if node.op == "parameter":
+                if slot.kind == "learnt":
+                    place = b.gep(place, [b.mul(self.thread, stride)])
+                self.base.append(place)
+                continue
+            moves = self.slot_word(k, 2)
+            if node.op == "state" and slot.kind == "load":
+                stride_before = self.slot_word(k, 4)
+                row = b.add(b.mul(offset_before, moves), self.first)
+                later = b.gep(place, [b.mul(row, stride)])
+                start = self.address(self.slot_word(k, 3))
+                at_start = b.gep(start, [b.mul(self.first, stride_before)])
+                self.base.append(b.select(initial, at_start, later))
+                self.strides[k] = b.select(initial, stride_before, stride)
+            else:
+                row = b.add(b.mul(offset, moves), self.first)
+                self.base.append(b.gep(place, [b.mul(row, stride)]))
+
+    def at(self, slot: int, row: ir.Value, unit: ir.Value | None = None) -> ir.Value:
+        """How many numbers behind a slot's base a row stands, or a unit of it."""
+        if self.nodes[self.slots[slot].node].op == "parameter":
+            return I64(0) if unit is None else unit
+        place = self.b.mul(row, self.strides[slot])
+        return place if unit is None else self.b.add(place, unit)
+
+    def operand_slot(self, operand: int) -> int:
+        """The memory of a node that is read whole."""
+        for kind in ("store", "load"):
+            slot = Slot(kind, operand)
+            if slot in self.slot_of:
+                return self.slot_of[slot]
+        raise AssertionError(f"operand {operand} has no memory")
+
+    def inside(self, unit: ir.Value, axis: str) -> ir.Value:
+        """Which entries of a vector from ``unit`` on are there and do not only fill the panel."""
+        b = self.b
+        counted = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
+        left = self.v.broadcast(b.trunc(b.sub(self.width[axis], unit), I32))
+        return b.icmp_signed("<", counted, left)
+
+    def sum_place(self, index: int, row: ir.Value) -> ir.Value:
+        """Where a row sum is gathered, behind ``sums_at``."""
+        first = self.b.mul(self.max_rows, I64(self.sums.index(index)))
+        return self.b.mul(self.b.add(first, row), I64(self.lanes))
+
+    def scalar_place(self, index: int, row: ir.Value) -> ir.Value:
+        """Where a row's number is kept, behind ``scalars_at``."""
+        return self.b.add(self.b.mul(self.max_rows, I64(self.scalars.index(index))), row)

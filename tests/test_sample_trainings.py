@@ -1,0 +1,86 @@
+"""Every embedded sample trains two steps, is saved, loaded, and says the same."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+
+import pytest
+import torch
+
+import faults
+from unspool import jobs
+from unspool.answering import answered
+from unspool.config import resolve
+from unspool.data.samples import SAMPLES, sample
+from unspool.one_training import Prepared
+from unspool.predictor import load
+from unspool.tasks.table import TASKS
+
+ROWS = 6
+KEPT = 60
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with faults.through(faults.without_sync):
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_sample_trains_two_steps_and_says_the_same_once_loaded(name, tmp_path, monkeypatch):
+    judge_alone(monkeypatch)
+    task = SAMPLES[name][0]
+    monkeypatch.setitem(SAMPLES, name, (task, partial(shortened, task, sample(name))))
+    changes = {"threads": 1, "size": "tiny", "task": task, "model.hidden": 8, "train.steps": 2}
+    run = tmp_path / "run"
+    report = jobs.train(sample=name, settings=resolve(None, changes), out=run)
+    assert report["task"] == task in TASKS and report["steps"] == 2
+    of_run, of_model = said(name, run, tmp_path), said(name, run / "model", tmp_path)
+    assert of_run == of_model and of_run
+    measured = jobs.evaluate(run)
+    shared = (measured.keys() & report.keys()) - {"run", "baselines", "verdict", "warnings"}
+    assert shared and all(measured[key] == report[key] for key in shared if key != "seconds")
+
+
+def shortened(task, content):
+    """A part of a sample from all over it, which trains in no time."""
+    draw = random.Random(0)
+    if not isinstance(content, str):
+        return content.take(sorted(draw.sample(range(len(content)), KEPT)))
+    if task == "write":
+        return content[:6000]
+    if task == "forecast":
+        return content
+    between = "\n\n" if task == "tag" else "\n"
+    rows = content.rstrip("\n").split(between)
+    return between.join([rows[0], *draw.sample(rows[1:], KEPT)]) + between
+
+
+def judge_alone(monkeypatch):
+    """Leave out the simple methods, which have tests of their own."""
+    prepare = Prepared.of
+
+    def prepared(*arguments):
+        found = prepare(*arguments)
+        kind = type(found.job)
+        monkeypatch.setattr(kind, "baselines", lambda job: iter(()))
+        monkeypatch.setattr(kind, "verdict", lambda job, *judged: "")
+        return found
+
+    monkeypatch.setattr(Prepared, "of", prepared)
+
+
+def said(name, folder, tmp_path):
+    """What a loaded model says of a few of the sample's inputs."""
+    content = sample(name)
+    if SAMPLES[name][0] == "write":
+        return load(folder).next(content[:200])
+    if not isinstance(content, str):
+        return load(folder).predict(content.inputs[:ROWS])
+    file = tmp_path / "sample.txt"
+    file.write_text(content)
+    return [list(row.items()) for row, _ in zip(answered(folder, (), file), range(ROWS))]
