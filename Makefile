@@ -19,7 +19,7 @@ MOVED := $(filter-out $(INSTALLED),$(wildcard .venv/installed-*))
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.* ## /make \1@/p' Makefile | awk -F@ '{ printf "%-15s %s\n", $$1, $$2 }'
 
-demo: $(INSTALLED) ## install, then train a small LSTM on English for a minute
+demo: $(INSTALLED) ## install, then train a small GRU on English for a minute
 	@$(BIN)/unspool demo
 
 test: $(EQUIPPED) ## install what the tests need, then run all of them that take seconds

@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 
 import unspool
+from unspool.config import resolve
 from unspool.data.reading import read
 from unspool.data.scenes import SHAPES, SIDE, placed, scenes
 
@@ -30,7 +31,8 @@ def main(run):
     """Answers to the scenes of the test part, none of whose pairs of shapes was ever learnt."""
     predictor = unspool.load(run)
     looking = replace(predictor.answers, looks=True)
-    test = read(scenes(), task="caption").part("test")
+    settings = resolve(None, {"task": "caption"}).data  # the parts of a run with the defaults
+    test = read(scenes(), settings, "caption").part("test")
     named = on = right = 0
     for answer, truth, row in zip(
         looking.predict(predictor.model, test.inputs), test.targets, test.rows, strict=True

@@ -8,12 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
+import command_line
 import faults
-from command_line import call  # noqa: F401 - a fixture
 from unspool import jobs
+from unspool.attention_shown import attention_text
 from unspool.config import resolve
 from unspool.data.reading import read
 from unspool.data.scenes import COLOURS, SHAPES, SIDE, placed, scenes
+from unspool.drawing.attention_map import attention_map
+from unspool.drawing.picture import Area
 from unspool.errors import ConfigError, DataError
 from unspool.predictor import load
 
@@ -22,6 +25,7 @@ SMALL = {
     "train.steps": 3, "train.batch": 6, "train.warmup": 0, "model.image_maps": 4,
     "model.image_layers": 2,
 }  # fmt: skip
+call = command_line.call
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -83,7 +87,7 @@ def test_each_shape_lies_where_it_is_said_to_in_the_colour_that_is_named(drawn):
             assert radius < y + 0.5 and y + radius < SIDE + 0.5, "outside the image"
             assert radius < x + 0.5 and x + radius < SIDE + 0.5, "outside the image"
             found = image[int(y), int(x)].astype(float)
-            near = min(COLOURS, key=lambda name: np.abs(found - COLOURS[name]).sum())  # noqa: B023
+            near = min(COLOURS, key=lambda name: np.abs(found - COLOURS[name]).sum())
             assert near == colour
 
 
@@ -134,7 +138,7 @@ def test_attention_lies_on_places_of_the_image(run, folder):
     assert torch.allclose(weights.sum(1), torch.ones(len(weights)), atol=1e-5)
 
 
-def test_command_captions_and_draws_an_image(run, folder, call, tmp_path):  # noqa: F811
+def test_command_captions_and_draws_an_image(run, folder, call, tmp_path):
     asked = ["translate", run[0], folder / "0.png", "--max-length", 3]
     code, out, _ = call(*asked, "--attention", "--png", tmp_path / "a.png")
     assert code == 0 and (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
@@ -190,3 +194,13 @@ def test_captions_share_no_vocabulary_with_what_they_are_of(folder, tmp_path):
     with pytest.raises(ConfigError, match=r"target\.shared"):
         settings = settings_for(target__shared=True)
         jobs.train(folder / "captions.csv", settings=settings, out=tmp_path / "run")
+
+
+def test_picture_of_an_image_has_a_map_for_every_word_and_says_where_most_weight_is():
+    weights = [[0.1, 0.7, 0.2, 0.0], [0.25, 0.25, 0.2, 0.3]]
+    looked = {"target": [" red", " circle"], "weights": weights, "sides": [2, 2]}
+    picture = attention_map(looked, "a scene")
+    said = "red: mostly at row 1, column 2 (0.70); circle: mostly at row 2, column 2 (0.30)"
+    assert picture.text.strip() == said
+    assert sum(isinstance(mark, Area) for mark in picture.marks) == 8
+    assert attention_text(looked).splitlines()[1].startswith("  ██")

@@ -363,9 +363,11 @@ def test_rule_without_an_error_ends_the_contest():
 
 def test_command_prints_the_table_and_the_verdict(rows, tmp_path, call):
     folder = tmp_path / "c"
-    flags = ["--size", "tiny", "--steps", 2, "--model.hidden", 6, "--threads", 1, "--seeds", 1]
+    flags = ["--size", "tiny", "--steps", 2, "--model.hidden", 6, "--threads", 1, "--seeds", 1,
+             "--png"]  # fmt: skip
     code, output, said = call("compare", rows, "--models", MODELS, "--out", folder, *flags)
-    assert code == 0 and "parameters each, 1 seeds" in output and "compare.svg" in output
+    assert code == 0 and "parameters each, 1 seed;" in output and "compare.png" in output
+    assert (folder / "compare.svg").exists() and (folder / "compare.png").exists()
     assert "run 2 of 2: gru-0: accuracy" in said and "validation" not in said
     report = json.loads(call("resume", folder, "--json")[1])
     assert report["verdict"] in output and report["kind"] == "compare"

@@ -20,11 +20,12 @@ IDS = [
     *(f"F{number}" for number in range(1, 17)),
     *(f"G{number}" for number in range(1, 19)),
     *(f"H{number}" for number in range(1, 13)),
+    *(f"I{number}" for number in range(1, 14)),
 ]
 ROWS = {
     cells[0]: cells[1:]
     for line in PAGE.splitlines()
-    if re.match(r"\| [AD-H]\d+ \|", line)
+    if re.match(r"\| [AD-I]\d+ \|", line)
     for cells in [[cell.strip() for cell in line.strip("|").split(" | ")]]
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import example, given
+from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from unspool.config import SIZES, TASKS, Settings, Wish, from_toml, keys, resolve, to_toml
@@ -43,6 +44,7 @@ FITTING = {
     "train.schedule": st.sampled_from(["cosine", "constant"]),
     "train.accumulate": st.just(1),
     "model.image_layers": st.integers(1, 16),
+    "model.attends": st.just("late"),
 }
 OF_TYPE = {
     int: st.integers(2, 250),
@@ -107,6 +109,7 @@ def problem(tmp_path, text, changes=None):
     return message
 
 
+@trials(deadline=None)
 @given(CHANGES)
 @example({"model.name": '\x7f\x00\r\n\t"\\ é\u2028\U0001f600', "data.validation": "'''"})
 def test_settings_come_back_equal_when_written_and_read(changes):
@@ -114,6 +117,7 @@ def test_settings_come_back_equal_when_written_and_read(changes):
     assert from_toml(to_toml(settings), "x.toml") == settings
 
 
+@trials(deadline=None)
 @given(CHANGES)
 def test_a_change_is_what_the_settings_hold_when_it_fits(changes):
     settings = resolve(None, changes)

@@ -129,6 +129,31 @@ def test_a_log_gets_one_line_for_each_evaluation_and_warning(capsys):
     ]
 
 
+def test_time_of_a_training_is_told_once_after_its_first_seconds(capsys):
+    clock = Clock()
+    display = PlainDisplay(clock)
+    for step, now in ((0, 0.0), (1, 1.0), (2, 4.0), (3, 6.0)):
+        clock.now = now
+        display({**START, "steps": 300} if not step else {**STEP, "step": step})
+    assert capsys.readouterr().err == "300 steps will take about 10 minutes.\n"
+
+
+@pytest.mark.parametrize("last", [2, 4])
+def test_time_of_a_training_is_not_told_when_it_is_nearly_over(last, capsys):
+    clock = Clock()
+    display = PlainDisplay(clock)
+    display({**START, "steps": last})
+    clock.now = 5.0
+    display({**STEP, "step": 2})
+    assert capsys.readouterr().err == ""
+
+
+def test_note_is_a_line_and_text_of_a_terminal_stays_text(capsys):
+    display = PlainDisplay()
+    display({"event": "note", "text": "vectors\x1b[2J for 3 words"})
+    assert capsys.readouterr().err == "vectors␛[2J for 3 words\n"
+
+
 @pytest.mark.parametrize("json", [False, True])
 def test_nothing_live_is_drawn_where_nobody_watches(json, capsys):
     with observing(json) as observer:

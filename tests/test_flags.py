@@ -132,6 +132,9 @@ def test_short_forms_set_the_same_as_their_fields(call, library):
     assert call("train", "x.txt", "--steps", "7", "--model.layers", "3", "--size", "tiny")[0] == 0
     settings = settings_of(library)
     assert (settings.train.steps, settings.model.layers, settings.size) == (7, 3, "tiny")
+    assert call("train", "x.csv", "--text", "review", "--label", "stars", "--group", "user")[0] == 0
+    data = settings_of(library).data
+    assert (data.text, data.label, data.group) == ("review", "stars", "user")
 
 
 def test_underscores_do_as_well_as_hyphens(call, library):

@@ -277,7 +277,8 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"model__name": "cnn"}, {"model__name": "mlp", "model__pooling": "flatten"},
+    [{"model__name": "cnn"}, {"model__name": "transformer", "model__heads": 3},
+     {"model__name": "mlp", "model__pooling": "flatten"},
      {"model__name": "lstm", "model__layers": 2}, {"series__columns": "together"},
      {"series__strategy": "recursive"}, {"series__measure": "mase"}, {"series__linear": False},
      {"series__quantiles": [0.05, 0.25, 0.5]}, {"series__scaling": "none"},

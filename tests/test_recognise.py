@@ -7,6 +7,7 @@ import pytest
 
 from unspool.data.reading import read
 from unspool.data.settings import DataSettings
+from unspool.data.source import Source
 from unspool.data.wav import encode_wav
 from unspool.errors import ConfigError, DataError
 
@@ -184,6 +185,18 @@ def test_paths_in_a_table_are_relative_to_it_and_missing_files_are_refused(tmp_p
         assert reading.examples.inputs[0] == str(tmp_path / "clips" / "0.wav")
         assert [each.place.line for each in reading.refused] == [8]
         assert "there is no file" in reading.refused[0].reason
+
+
+def test_pattern_of_a_part_is_looked_for_inside_the_folder_that_is_learnt(tmp_path):
+    for i in range(24):
+        name = f"{i % 2}_ann_{i // 2}.wav"
+        (tmp_path / name).write_bytes(encode_wav(np.full(9, i / 30), 8000))
+    settings = DataSettings(test="*_[0-4].wav")
+    assert len(read(tmp_path, settings).parts["test"]) == 10
+    source = Source.of_files([tmp_path], settings)
+    assert len(source.test) == 10 and all(path.startswith(str(tmp_path)) for path in source.test)
+    with pytest.raises(DataError, match="no file is called"):
+        read(tmp_path, DataSettings(test="*_[9].flac"))
 
 
 def test_images_with_captions_and_sounds_with_transcripts_are_recognised(tmp_path):

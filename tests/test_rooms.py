@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "unspool"
 # Each room imports only itself and what stands before it.
 ROOMS = [
-    "errors", "shapes", "devices", "drawing", "engine", "cells", "layers", "data", "models", "tasks",
-    "training", "config_file", "config", "record", "predictor", "answering", "translating", "asked",
+    "errors", "shapes", "devices", "drawing", "engine", "cells", "layers", "data", "models",
+    "tasks", "training", "config_file", "config", "record", "predictor", "answering", "translating", "asked",
     "reading_shown", "reporting", "one_training", "comparing", "jobs", "estimators",
     "inspection", "export", "serving",
     "studio", "lab", "bench", "cell_listing", "display", "attention_shown", "several_shown",
@@ -30,7 +30,8 @@ APART = {
 TORCH_FREE = [
     "errors", "config", "cli", "cells", "engine.language", "engine.graph", "engine.gradient",
     "engine.latex", "data.settings", "models.settings", "training.settings", "tasks.table",
-    "layers.sizes", "config_file", "drawing", "models.count", "models.layer_counts", "models.exercises",
+    "layers.sizes", "config_file", "drawing", "models.count", "models.layer_counts",
+    "models.exercises",
 ]  # fmt: skip
 HEAVY = {"torch", "numpy", "tokenizers", "safetensors", "jaxtyping"}
 BANNED = ("utils", "helpers", "common", "misc", "manager", "handler")

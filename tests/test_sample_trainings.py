@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import partial
+from itertools import islice
 
 import pytest
 import torch
@@ -83,4 +84,4 @@ def said(name, folder, tmp_path):
         return load(folder).predict(content.inputs[:ROWS])
     file = tmp_path / "sample.txt"
     file.write_text(content)
-    return [list(row.items()) for row, _ in zip(answered(folder, (), file), range(ROWS))]
+    return [list(row.items()) for row in islice(answered(folder, (), file), ROWS)]

@@ -10,7 +10,15 @@ import pytest
 from unspool.data.recognise import recognise
 from unspool.data.settings import DataSettings
 from unspool.data.spelled import LANGUAGES, LARGEST, spell
-from unspool.data.spelled_dates import DATES, FIRST_DAY, NUM_DAYS, copied, dates, reverse, spell_date
+from unspool.data.spelled_dates import (
+    DATES,
+    FIRST_DAY,
+    NUM_DAYS,
+    copied,
+    dates,
+    reverse,
+    spell_date,
+)
 from unspool.errors import ConfigError
 
 # From grammars and dictionaries, where each language does something of its own.

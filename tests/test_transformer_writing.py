@@ -20,6 +20,7 @@ from unspool.models.sampling import SamplingSettings, continuation
 from unspool.models.settings import TransformerSettings
 from unspool.models.transformer_streaming import TransformerStream
 from unspool.tasks import write as writing
+from unspool.tasks.adaptive import adaptive_evaluation
 from unspool.tasks.text_loss import stream_loss
 from unspool.training.checkpoint import newest_checkpoint
 
@@ -178,6 +179,12 @@ def test_trainings_that_a_transformer_cannot_have_are_refused(changes, message):
     settings = resolve(None, {"task": "write", "model.name": "transformer", **changes})
     with pytest.raises(ConfigError, match=message):
         writing.prepare(None, settings)
+
+
+def test_learning_while_reading_is_for_models_that_carry_a_state(rng):
+    tokens = tokens_of(rng, 40)
+    with pytest.raises(ConfigError, match="a transformer starts every window afresh"):
+        adaptive_evaluation(make(rng), tokens, tokens)
 
 
 def test_model_that_knows_nothing_starts_near_the_uniform_loss(rng):

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+import command_line
 import faults
-from command_line import call  # noqa: F401 - a fixture
 from unspool import jobs
 from unspool.config import resolve
 from unspool.data.reading import read
@@ -34,6 +34,7 @@ SMALL = {
     "task": "translate", "threads": 1, "model.hidden": 8, "model.layers": 1, "train.epochs": 0,
     "train.steps": 4, "train.batch": 4, "train.warmup": 0, "train.checkpoint_every": 2,
 }  # fmt: skip
+call = command_line.call
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -103,7 +104,9 @@ def test_two_texts_are_read_line_beside_line(tmp_path):
     reading = read([tmp_path / "a.en", tmp_path / "a.fr"], task="translate")
     assert list(zip(reading.examples.inputs, reading.examples.targets, strict=True)) == PAIRS
     (tmp_path / "a.fr").write_text("un\ndeux\n", "utf-8")
-    with pytest.raises(DataError, match=rf"{len(PAIRS)} lines and .*a\.fr 2; wanted the translation"):
+    with pytest.raises(
+        DataError, match=rf"{len(PAIRS)} lines and .*a\.fr 2; wanted the translation"
+    ):
         read([tmp_path / "a.en", tmp_path / "a.fr"], task="translate")
 
 
@@ -257,7 +260,9 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(pairs_file, run, tmp_pa
     with pytest.raises(Stop):
         jobs.train(pairs_file, settings=settings, out=out, observers=[stop])
     report = jobs.resume(out)
-    weights = [(each / "model/model.safetensors").read_bytes() for each in (out, tmp_path / "whole")]
+    weights = [
+        (each / "model/model.safetensors").read_bytes() for each in (out, tmp_path / "whole")
+    ]
     assert weights[0] == weights[1] and report["score"] == whole["score"]
     forced = (run[0] / "model/model.safetensors").read_bytes()
     assert forced != weights[0], "feeding back changed nothing"
@@ -308,7 +313,7 @@ def test_command_shows_and_draws_where_the_model_looked(run, call, tmp_path):
     ],
 )
 def test_command_refuses_what_cannot_be_in_one_line(arguments, said, run, call):
-    code, out, error = call("translate", run[0], *arguments)
+    code, _, error = call("translate", run[0], *arguments)
     assert code == 2 and said in error and len(error.splitlines()) == 1
 
 
@@ -327,6 +332,6 @@ def test_settings_that_do_not_fit_are_refused_at_once():
     assert "\n" not in str(caught.value)
 
 
-def test_command_measures_a_file_and_says_how_bleu_was_computed(run, pairs_file, call):  # noqa: F811
+def test_command_measures_a_file_and_says_how_bleu_was_computed(run, pairs_file, call):
     code, out, _ = call("evaluate", run[0], pairs_file)
     assert code == 0 and "exact match" in out and "BLEU" in out and "nrefs:" in out

@@ -33,7 +33,7 @@ from unspool.models.setting_bounds import (
     SCORES,
     TRANSFORMER_TABLES,
 )
-from unspool.models.settings import ModelSettings, RecurrentSettings
+from unspool.models.settings import ModelSettings
 from unspool.tasks.table import TASKS as TASK_TABLE
 from unspool.training.settings import OPTIMISERS, SCHEDULES, TRUNCATIONS, TrainSettings
 from unspool.usage import whole_number
@@ -163,6 +163,9 @@ class SettingsFlags:
         threads: processor threads; 0 leaves the choice to torch.
         device: where to compute.
         folds: cross-validation in so many parts; 0 splits once.
+        text: the column that is read; found by name and content if left out.
+        label: the column that is learnt; found by name and content if left out.
+        group: the column whose equal rows stay in one part.
         vectors: a file of word vectors (GloVe, word2vec) that embeddings start from.
         config: a TOML file with settings; flags win over it.
         model_fields: the model.
@@ -176,7 +179,7 @@ class SettingsFlags:
     """
 
     # The string is declared before the dataclass that shares its name: then both are read.
-    model: Annotated[str | None, _short(RecurrentSettings().name)] = None
+    model: Annotated[str | None, _short("by the task")] = None
     size: Annotated[str | None, _short(Settings().size, SIZES)] = None
     steps: Annotated[int | None, _short(TrainSettings().steps)] = None
     task: Annotated[str | None, _short(Settings().task, TASKS)] = None
@@ -184,6 +187,9 @@ class SettingsFlags:
     threads: Annotated[int | None, _short(Settings().threads)] = None
     device: Annotated[str | None, _short(Settings().device, DEVICES)] = None
     folds: Annotated[int | None, _short(DataSettings().folds)] = None
+    text: Annotated[str | None, Parameter(show_default=False)] = None
+    label: Annotated[str | None, Parameter(show_default=False)] = None
+    group: Annotated[str | None, Parameter(show_default=False)] = None
     vectors: Annotated[str | None, Parameter(show_default=False)] = None
     config: Path | None = None
     model_fields: Annotated[
@@ -274,6 +280,6 @@ SHORT_FORMS = {
     "model": "model.name",
     "steps": "train.steps",
     "folds": "data.folds",
-    "vectors": "data.vectors",
+    **{name: f"data.{name}" for name in ("text", "label", "group", "vectors")},
     **{name: name for name in ("size", "task", "seed", "threads", "device")},
 }

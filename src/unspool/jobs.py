@@ -207,7 +207,7 @@ def _adapted(model: Any, job: Any, observers: Sequence[Observer]) -> dict[str, A
 def demo(
     *, observers: Sequence[Observer] = (), out: str | Path | None = None, seconds: float = 60.0
 ) -> dict[str, Any]:
-    """The tour: a small LSTM learns English in about a minute.
+    """The tour: a small GRU learns English in about a minute.
 
     A second call finds the run and only reports it; an interrupted one goes on.
 

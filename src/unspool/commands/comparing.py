@@ -25,6 +25,7 @@ def compare(
     seeds: Whole = 3,
     sample: str | None = None,
     out: Path | None = None,
+    png: Flag = False,
     settings: Annotated[SettingsFlags | None, Parameter(name="*")] = None,
     json: Flag = False,
 ) -> None:
@@ -39,6 +40,7 @@ def compare(
         seeds: trainings of each model.
         sample: instead of a file, embedded data (see `unspool samples`).
         out: the folder to make; runs/, the file's name and -compare if left out.
+        png: paint the plot as a PNG file too, beside the SVG.
         settings: everything else that can be set, for all models alike.
         json: one JSON object on standard output, and nothing else there.
     """
@@ -69,6 +71,12 @@ def compare(
             settings=wish,
             observers=[observer],
         )
+    if png:
+        from unspool.comparing.plot import score_plot
+        from unspool.drawing.paint import paint
+
+        report["png"] = str(Path(report["plot"]).with_suffix(".png"))
+        paint(score_plot(report), Path(report["png"]))
     show_several(report, json)
 
 
@@ -92,9 +100,27 @@ def show_several(report: Mapping[str, Any], json: bool) -> None:
         if budget["kind"] == "parameters"
         else f"{budget['seconds']:g} seconds of training each"
     )
-    print(f"{alike}, {len(report['seeds'])} seeds; on {report['rows']:,} test rows")
+    seeds = f"{len(report['seeds'])} seed{'s' if len(report['seeds']) != 1 else ''}"
+    print(f"{alike}, {seeds}; on {report['rows']:,} test rows")
     show(comparison_table(report))
     sign = 1 if report["higher_is_better"] else -1
     best = max(report["models"], key=lambda each: sign * each["score"])
-    print(f"\n{report['verdict']}\nThe plot is {report['plot']}; the runs are in {folder}. Next:")
-    return print(f"  {program()} predict {shlex.quote(best['runs'][0])} INPUT")
+    plot = report.get("png", report["plot"])
+    print(f"\n{report['verdict']}\nThe plot is {plot}; the runs are in {folder}. Next:")
+    return print(f"  {use_of(report['task'], best['runs'][0])}")
+
+
+def use_of(task: str, run: str) -> str:
+    """The command that a person takes a run of a task for.
+
+    Example:
+        >>> use_of("forecast", "runs/a").split()[1:]
+        ['predict', 'runs/a']
+    """
+    run = shlex.quote(run)
+    if task == "write":
+        return f'{program()} generate {run} --prompt "The "'
+    if task == "forecast":
+        return f"{program()} predict {run}"
+    verb = "translate" if task in ("translate", "caption") else "predict"
+    return f"{program()} {verb} {run} INPUT"

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from unspool.commands.app import Flag, Whole, app, show, show_json
-from unspool.commands.comparing import show_several
+from unspool.commands.comparing import show_several, use_of
 from unspool.errors import ConfigError
 from unspool.flags import SettingsFlags
 from unspool.usage import program
@@ -110,7 +110,7 @@ def evaluate(
 
 @app.command(sort_key=8)
 def demo(*, out: Path | None = None, seconds: float = 60.0, json: Flag = False) -> None:
-    """The tour: a small LSTM learns English in about a minute.
+    """The tour: a small GRU learns English in about a minute.
 
     Args:
         out: the run folder; runs/demo if left out. One that is there is gone on with, or reported.
@@ -150,14 +150,9 @@ def show_report(report: Mapping[str, Any], json: bool) -> None:
 
         print(f"\n{drawn(report['forecasts'][-MOST_DRAWN:])}")
     print(f"\n{report['verdict']}\nThe run is {run}. Next:")
+    print(f"  {use_of(report['task'], str(report['run']))}")
     if report["task"] == "write":
-        print(f'  {program()} generate {run} --prompt "The "')
         print(f'  {program()} next {run} "The "')
-    elif report["task"] == "forecast":
-        print(f"  {program()} predict {run}")
-    else:
-        verb = "translate" if report["task"] in ("translate", "caption") else "predict"
-        print(f"  {program()} {verb} {run} INPUT")
     print(f"  {program()} evaluate {run} FILE")
     return print(f"Plots, tables and errors: {shlex.quote(str(Path(report['run']) / REPORT))}")
 

@@ -142,7 +142,7 @@ def _as_captions(found: tuple[Recognised, Parsed], task: str) -> tuple[Recognise
     if task != "caption":
         return found
     understood, parsed = found
-    roles = {"caption": name for name in understood.roles.values()}
+    roles = {"caption": "captions"} if understood.roles else {}
     what = "images" if understood.kind == "image" else "vectors"
     reason = f"{what}, each with a caption"
     return replace(understood, task=task, roles=roles, reason=reason), parsed

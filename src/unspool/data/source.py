@@ -126,9 +126,7 @@ class Source:
         return cls(name=record["name"], **lists)
 
 
-def matching(
-    pattern: str | None, key: str, beside: Sequence[str | Path] = ()
-) -> tuple[str, ...]:
+def matching(pattern: str | None, key: str, beside: Sequence[str | Path] = ()) -> tuple[str, ...]:
     """Absolute paths that a file name or a pattern such as ``data/*_test.csv`` stands for.
 
     Args:

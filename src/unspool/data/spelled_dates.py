@@ -73,9 +73,7 @@ def german_date(day: date) -> str:
         ('der siebte März neunzehnhundertsiebenundachtzig', 'der zwanzigste August \
 zweitausendeinundzwanzig')
     """
-    number = GERMAN_ORDINALS.get(
-        day.day, german(day.day) + ("te" if day.day < 20 else "ste")
-    )
+    number = GERMAN_ORDINALS.get(day.day, german(day.day) + ("te" if day.day < 20 else "ste"))
     century, rest = divmod(day.year, 100)
     year = f"{german(century)}hundert{german(rest) if rest else ''}"
     year = year if century < 20 else german(day.year)
@@ -203,11 +201,76 @@ ORDINALS = {
 }  # fmt: skip
 GERMAN_ORDINALS = {1: "erste", 3: "dritte", 7: "siebte", 8: "achte"}
 MONTHS = {
-    "english": ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"],
-    "german": ["Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober", "November", "Dezember"],
-    "french": ["janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre", "décembre"],
-    "spanish": ["enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "octubre", "noviembre", "diciembre"],
-    "thai": ["มกราคม", "กุมภาพันธ์", "มีนาคม", "เมษายน", "พฤษภาคม", "มิถุนายน", "กรกฎาคม", "สิงหาคม", "กันยายน", "ตุลาคม", "พฤศจิกายน", "ธันวาคม"],
+    "english": [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ],
+    "german": [
+        "Januar",
+        "Februar",
+        "März",
+        "April",
+        "Mai",
+        "Juni",
+        "Juli",
+        "August",
+        "September",
+        "Oktober",
+        "November",
+        "Dezember",
+    ],
+    "french": [
+        "janvier",
+        "février",
+        "mars",
+        "avril",
+        "mai",
+        "juin",
+        "juillet",
+        "août",
+        "septembre",
+        "octobre",
+        "novembre",
+        "décembre",
+    ],
+    "spanish": [
+        "enero",
+        "febrero",
+        "marzo",
+        "abril",
+        "mayo",
+        "junio",
+        "julio",
+        "agosto",
+        "septiembre",
+        "octubre",
+        "noviembre",
+        "diciembre",
+    ],
+    "thai": [
+        "มกราคม",
+        "กุมภาพันธ์",
+        "มีนาคม",
+        "เมษายน",
+        "พฤษภาคม",
+        "มิถุนายน",
+        "กรกฎาคม",
+        "สิงหาคม",
+        "กันยายน",
+        "ตุลาคม",
+        "พฤศจิกายน",
+        "ธันวาคม",
+    ],
 }
 DATES: dict[str, Callable[[date], str]] = {
     "english": english_date,

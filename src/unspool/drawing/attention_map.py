@@ -45,7 +45,7 @@ def attention_map(attention: Mapping[str, Any], title: str) -> Picture:
         most = max(range(len(row)), key=row.__getitem__)
         said.append(f"{token}: mostly at {source[most]} ({row[most]:.2f})")
     right, foot = left + sum(widths), top + SIDE * len(target)
-    marks.append(Line(box(left, top, right - left, foot - top), "grid"))
+    marks.append(_frame(left, top, right - left, foot - top))
     return Picture(max(right + 8, NARROWEST), foot + 8, title, "; ".join(said), tuple(marks))
 
 
@@ -70,12 +70,18 @@ def _maps(
             corner = box(x + side * along, y + side * down, side - 0.5, side - 0.5)
             note = f"{token}, row {down + 1}, column {along + 1}: {weight:.2f}"
             marks.append(Area(corner, "own", weight / most, note))
-        marks.append(Line(box(x, y, side * columns, side * rows), "grid"))
+        marks.append(_frame(x, y, side * columns, side * rows))
         down, along = divmod(max(range(len(row)), key=row.__getitem__), columns)
         said.append(f"{token}: mostly at row {down + 1}, column {along + 1} ({max(row):.2f})")
     width = 16 + (MAP + 16) * min(ACROSS, len(target))
     height = 64 + (MAP + 36) * -(-len(target) // ACROSS)
     return Picture(max(width, NARROWEST), height, title, "; ".join(said), tuple(marks))
+
+
+def _frame(x: float, y: float, width: float, height: float) -> Line:
+    """The four sides of a map."""
+    corners = box(x, y, width, height)
+    return Line((*corners, corners[0]), "grid")
 
 
 def _row(

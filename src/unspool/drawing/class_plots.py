@@ -23,7 +23,7 @@ from unspool.drawing.picture import Area, Dot, Line, Mark, Number, Picture, Word
 def counts_table(labels: Sequence[str], counts: Sequence[Sequence[int]], title: str) -> Picture:
     """A confusion matrix: what is true downward, what was answered to the right.
 
-    Every square is as dark as its share of its row; its number stands in it.
+    Every square is as dark as its share of its row; its number stands in it where there is room.
 
     Args:
         labels: of rows and columns.
@@ -36,20 +36,20 @@ def counts_table(labels: Sequence[str], counts: Sequence[Sequence[int]], title: 
     """
     numbered = len(labels) > MOST_NAMED
     names = [shortened(label, LABEL) for label in labels]
-    longest = max(map(len, names)) + (3 if numbered else 0)
+    longest = max(map(len, names)) + (5 if numbered else 0)
     left, top = 22 + 6.2 * longest, 58.0
     side = (WIDTH - left - 6) / len(labels)
     tall = min(side, 44.0)
     marks: list[Mark] = [heading(title)]
     marks.append(Words(left + side * len(labels) / 2, 34, "answered", "faint", "middle"))
-    size = 9.0 if len(labels) > 8 else 11.0
+    size = 11.0 if len(labels) <= 8 else min(9.0, 0.74 * side)
     said = []
     for number, (label, row) in enumerate(zip(labels, counts, strict=True)):
         name, total = names[number], sum(row)
         y = top + tall * number
         x = left + side * (number + 0.5)
         above = str(number + 1) if numbered else name
-        beside = f"{name} {number + 1}" if numbered else name
+        beside = f"{name} ({number + 1})" if numbered else name
         marks.append(Words(x, top - 6, above, "ink", "middle", size))
         marks.append(Words(left - 6, y + tall / 2 + 4, beside, "ink", "end", size))
         for place, count in enumerate(row):
@@ -59,7 +59,7 @@ def counts_table(labels: Sequence[str], counts: Sequence[Sequence[int]], title: 
             told = f"{label} answered as {labels[place]}: {count}"
             marks.append(Area(box(*corner, side - 1, tall - 1), "grid", 0.45, told))
             marks.append(Area(box(*corner, side - 1, tall - 1), role, 0.85 * share, told))
-            if count:
+            if count and 0.6 * size * len(f"{count:,}") <= side:
                 ink = "paper" if share > 0.55 else "ink"
                 middle = corner[0] + side / 2, y + tall / 2 + 4
                 marks.append(Words(*middle, f"{count:,}", ink, "middle", size))

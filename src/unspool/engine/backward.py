@@ -18,6 +18,7 @@ from unspool.engine.stages import axis_of
 
 # Numbers in the pairs that are made at once for the gradient of a bilinear form.
 MOST_PAIRS = 1 << 22
+WHOLE = slice(None)
 
 
 def run_backward(
@@ -160,7 +161,11 @@ def _matrix_gradients(
             first = side_by_side[0][1]
             wide = first.shape[1] * len(side_by_side)
             adjoints = first.as_strided((first.shape[0], wide), (first.stride(0), 1))
-            total = _outer(call, adjoints, operand)[:, :depth]
+            heads = {plan.heads(plan.core.nodes[parameter].name) for parameter, _ in side_by_side}
+            if heads != {1} and call.units == first.shape[1] and len(heads) == 1:
+                total = _outer_of_blocks(call, adjoints, operand, heads.pop())
+            else:
+                total = _outer(call, adjoints, operand)[:, :depth]
             for k, (parameter, _) in enumerate(side_by_side):
                 start = k * first.shape[1]
                 part = total[start : start + call.matrices[parameter].shape[0]]
@@ -182,17 +187,36 @@ def _side_by_side(pairs: list[tuple[int, Tensor]]) -> list[list[tuple[int, Tenso
     return runs
 
 
-def _outer(call: Call, adjoints: Tensor, operand: int) -> Tensor:
-    """Σ over entries of adjoint times operand; a state's operand is its value one step before."""
+def _outer_of_blocks(call: Call, adjoints: Tensor, operand: int, heads: int) -> Tensor:
+    """The same where only the blocks on the diagonal count, zero elsewhere."""
+    width, size = call.units, call.units // heads
+    by_head = adjoints.unflatten(1, (-1, heads, size))
+    total = adjoints.new_zeros(adjoints.shape[1] // width, heads, size, width)
+    for n in range(heads):
+        part = slice(n * size, (n + 1) * size)
+        found = _outer(call, by_head[:, :, n].flatten(1), operand, part)
+        total[:, n, :, part] = found.unflatten(0, (-1, size))
+    return total.view(-1, width)
+
+
+def _outer(call: Call, adjoints: Tensor, operand: int, part: slice = WHOLE) -> Tensor:
+    """Σ over entries of adjoint times operand; a state's operand is its value one step before.
+
+    Args:
+        call: where they lie.
+        adjoints: the first, ``[N, any]``.
+        operand: the node of the second.
+        part: which of its columns.
+    """
     node = call.plan.core.nodes[operand]
     if node.op == "outer":
         return _outer_of_pairs(call, adjoints, *(_over_time(call, arg) for arg in node.args))
     if node.op != "state":
-        return adjoints.T @ call.memory[operand]
+        return adjoints.T @ call.memory[operand][:, part]
     core, rows = call.plan.core, call.rows
-    after = call.memory[core.updated[core.states.index(node.name)]]
+    after = call.memory[core.updated[core.states.index(node.name)]][:, part]
     first = int(rows.offsets[1])
-    total = adjoints[:first].T @ call.start[operand][:first]
+    total = adjoints[:first].T @ call.start[operand][:first, part]
     if rows.total > first:
         if rows.order is None:
             before = after[: rows.total - rows.batch]
@@ -286,6 +310,8 @@ def _stacked(
     """A family's gradient from its gates'; blocks are cut out of the dense ones."""
     if all(part is None for part in parts):
         return None
+    if (beside := _beside(parts, shape)) is not None:
+        return beside
     whole = torch.zeros(shape, dtype=dtype)
     for target, part in zip(whole.chunk(len(family.gates)), parts, strict=True):
         if part is None:
@@ -299,3 +325,18 @@ def _stacked(
         else:
             target.copy_(part[: target.shape[0]])
     return whole
+
+
+def _beside(parts: list[Tensor | None], shape: torch.Size) -> Tensor | None:
+    """Gates that lie one behind the other in one memory already, as one tensor."""
+    first, height = parts[0], shape[0] // len(parts)
+    if first is None or len(shape) != 2:
+        return None
+    for k, part in enumerate(parts):
+        if part is None or part.shape != (height, shape[1]) or not part.is_contiguous():
+            return None
+        start = first.storage_offset() + k * height * shape[1]
+        whole = part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not whole or part.storage_offset() != start:
+            return None
+    return first.as_strided(shape, (shape[1], 1))

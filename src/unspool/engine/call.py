@@ -134,6 +134,7 @@ class Arguments:
             words += [tensor.data_ptr(), stride, int(timed), *begin]
         assert len(words) == HEADER + WORDS * len(slots)
         words += [each.data_ptr() for each in packed]
+        words += [each.shape[1] for each in packed]
         words += [ctypes.addressof(each) for each in side.products]
         self.words = (ctypes.c_int64 * len(words))(*words)
         self.address = ctypes.addressof(self.words)
@@ -148,18 +149,23 @@ def pack(side: Side, matrices: Mapping[int, Tensor]) -> list[Tensor]:
         matrices: by the caller's number of their node, unpadded.
 
     Returns:
-        One array for every term of every group.
+        One array for every term of every group. Of matrices of blocks a panel holds its block only.
     """
     plan, original = side.plan, side.program.original
     packs: list[Tensor] = []
     for group, fold in zip(side.code.groups, side.code.fold, strict=True):
         for term in range(len(group.terms[0])):
+            heads = side.heads([sums[term][0] for sums in group.terms])
             parts = []
             for sums in group.terms:
                 matrix, _, transposed = sums[term]
                 weights = matrices[original[matrix]]
                 weights = weights.T if transposed else weights
                 units, depth = weights.shape
+                if heads > 1 and units % (heads * fold * plan.lanes) == 0 == units % plan.padded(1):
+                    squares = weights.unflatten(0, (heads, -1)).unflatten(2, (heads, -1))
+                    weights = torch.cat([squares[n, :, n] for n in range(heads)])
+                    depth //= heads
                 weights = filled_axis(weights, plan.padded(units), 0)
                 panels = weights.reshape(-1, fold, plan.lanes, depth)
                 parts.append(panels.permute(0, 3, 1, 2))  # [P K fold L]

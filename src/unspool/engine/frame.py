@@ -1,8 +1,8 @@
 """What surrounds the stages of a program: its arguments, its places in memory, a thread's rows.
 
 The function's one argument is an array of 64-bit words: `HEADER`, then `WORDS` a slot (memory that
-a node is loaded from or stored to), then the packed weights of every group's terms, then arrays of
-product functions.
+a node is loaded from or stored to), then the packed weights of every group's terms and how many
+inputs each of their panels reads, then arrays of product functions.
 """
 
 from __future__ import annotations
@@ -77,13 +77,23 @@ class Frame:
 
     def weights(self, group: int, term: int) -> ir.Value:
         """The packed weights of a group's term."""
+        return self.address(self.word(self._term_word(group, term)))
+
+    def depth(self, group: int, term: int) -> ir.Value:
+        """How many inputs a panel of a group's term reads: all, or those of one block."""
+        return self.word(self._term_word(group, term) + self._num_terms)
+
+    def _term_word(self, group: int, term: int) -> int:
         before = sum(len(g.terms[0]) for g in self.groups[:group])
-        return self.address(self.word(HEADER + WORDS * len(self.slots) + before + term))
+        return HEADER + WORDS * len(self.slots) + before + term
+
+    @property
+    def _num_terms(self) -> int:
+        return sum(len(group.terms[0]) for group in self.groups)
 
     def functions(self, table: int) -> ir.Value:
         """The word that holds the address of an array of product functions."""
-        terms = sum(len(group.terms[0]) for group in self.groups)
-        return self.word(HEADER + WORDS * len(self.slots) + terms + table)
+        return self.word(HEADER + WORDS * len(self.slots) + 2 * self._num_terms + table)
 
     def address(self, word: ir.Value) -> ir.Value:
         """A word as the address of numbers."""

@@ -148,10 +148,11 @@ class _Emitter:
             for term, (_, operand, _) in enumerate(group.terms[0]):
                 slot = f.operand_slot(operand)
                 axis = axis_of(f.nodes[operand])
-                depth = f.width.get(axis) or f.padded[axis]
+                depth = f.depth(number, term)
+                first = self._block_start(p, wide, len(group.nodes), depth, axis)
                 size = b.mul(depth, I64(wide * self.lanes))
                 weights = b.gep(f.weights(number, term), [b.mul(p, size)])
-                source = b.gep(f.base[slot], [f.at(slot, row, I64(0))])
+                source = b.gep(f.base[slot], [f.at(slot, row, first)])
                 functions = f.functions(self._table(wide, self._rows(stage)))
                 micro = b.load(b.gep(b.inttoptr(functions, self.product), [count]))
                 arguments = [
@@ -160,6 +161,17 @@ class _Emitter:
                 ]  # fmt: skip
                 b.call(micro, arguments)
             at += wide
+
+    def _block_start(
+        self, p: ir.Value, wide: int, sums: int, depth: ir.Value, axis: str
+    ) -> ir.Value:
+        """The first input a panel reads: that of its block, where the matrix consists of blocks."""
+        b, f = self.b, self.f
+        if axis not in f.width:
+            return I64(0)
+        unit = b.mul(p, I64(wide // sums * self.lanes))
+        start = b.sub(unit, b.srem(unit, depth))
+        return b.select(b.icmp_signed("<", depth, f.width[axis]), start, I64(0))
 
     def _table(self, wide: int, block: int) -> int:
         """Which array of product functions, in the order they are first needed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unspool.engine import kernels
+from unspool.engine.gradient import CENTRED
 from unspool.engine.graph import Graph, mask_recurrent_products
 from unspool.engine.language import Cell
 from unspool.engine.llvm import Code, generate
@@ -106,6 +108,13 @@ class Plan:
         """One step of what recurs, for streams that look up what needs only x."""
         return Side(self, self.schedule.recurring, reverse=False)
 
+    def heads(self, name: str) -> int:
+        """How many blocks the matrix of this name has on its diagonal; 1 for any other."""
+        family = self.families.get(name.partition(".")[0])
+        if family is None or name.endswith(CENTRED) or len(family.shape) != 3:
+            return 1
+        return family.shape[0] if isinstance(family.shape[0], int) else 1
+
     def padded(self, width: int) -> int:
         """A width filled up to whole panels."""
         panel = 2 * self.lanes
@@ -134,6 +143,17 @@ class Side:
         self.code: Code = generate(program, name, kernels.host(), reverse)
         self.kernel = kernels.kernel(self.code.text)
         self.products = [_functions(name, wide, rows) for wide, rows in self.code.products]
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether a matrix is block-diagonal."""
+        terms = (t for g in self.code.groups for sums in g.terms for t in sums)
+        return any(self.heads([matrix]) > 1 for matrix, _, _ in terms)
+
+    def heads(self, matrices: Sequence[int]) -> int:
+        """How many blocks all of some matrices, nodes of the program, have on their diagonal."""
+        counts = {self.plan.heads(self.program.nodes[matrix].name) for matrix in matrices}
+        return counts.pop() if len(counts) == 1 else 1
 
 
 def _functions(dtype: str, wide: int, rows: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -46,8 +47,7 @@ def arrange_rows(
         source = None
         if reverse:
             source = torch.arange(steps * batch).view(steps, batch).flip(0).flatten()
-        offsets = torch.arange(steps + 1) * batch
-        last = torch.arange(batch) + (steps - 1) * batch
+        offsets, last = _of_full_rows(steps, batch)
         return Rows(steps, batch, steps * batch, offsets, None, source, last)
     order = torch.argsort(lengths, descending=True, stable=True)
     falling = lengths[order]
@@ -59,6 +59,13 @@ def arrange_rows(
     source = (time * batch + order)[active]
     last = offsets[falling - 1] + torch.arange(batch)
     return Rows(steps, batch, int(offsets[-1]), offsets, order, source, last)
+
+
+@lru_cache(maxsize=16)
+def _of_full_rows(steps: int, batch: int) -> tuple[Tensor, Tensor]:
+    """Offsets and last entries where no row ends early; nobody writes to them."""
+    with torch.inference_mode(False):
+        return torch.arange(steps + 1) * batch, torch.arange(batch) + (steps - 1) * batch
 
 
 class Pack(torch.autograd.Function):
@@ -128,7 +135,7 @@ def shares_of_units(rows: Rows, threads: int, across: int, vectors: int) -> Int6
 def shares(rows: Rows, threads: int) -> Int64[Tensor, " N1"]:
     """Borders between the threads' runs of rows: equal numbers of steps, not of rows."""
     if rows.order is None:
-        return torch.arange(threads + 1) * rows.batch // threads
+        return _equal_shares(rows.batch, threads)
     counts = rows.offsets.diff()
     lengths = (counts[:, None] > torch.arange(rows.batch)).sum(0)
     done = lengths.cumsum(0)
@@ -136,3 +143,9 @@ def shares(rows: Rows, threads: int) -> Int64[Tensor, " N1"]:
     inner = torch.searchsorted(done, targets) + 1
     ends = torch.cat([torch.zeros(1, dtype=torch.int64), inner, torch.tensor([rows.batch])])
     return ends.clamp(max=rows.batch)
+
+
+@lru_cache(maxsize=64)
+def _equal_shares(batch: int, threads: int) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.arange(threads + 1) * batch // threads

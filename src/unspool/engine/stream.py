@@ -171,8 +171,7 @@ class Stream:
     @state.setter
     def state(self, values: tuple[Tensor, ...]) -> None:
         for mine, value in zip(self._states[self._turn], values, strict=True):
-            if self.width > self.units:
-                mine.zero_()
+            mine.zero_()
             mine[:, : self.units] = value
 
     def restart(self, state: tuple[Tensor, ...]) -> None:
@@ -195,7 +194,7 @@ class Stream:
     def share(self, count: int) -> None:
         """Make argument arrays for several cores, if its equations allow that and it has enough."""
         panels = min((len(each) for each in self._packed), default=0)
-        if splits(self._side.program) and panels >= count:
+        if not self._side.has_blocks and splits(self._side.program) and panels >= count:
             self._shares = [
                 split(self._side, each, self._packed, count) for each in self._arguments
             ]

@@ -104,7 +104,7 @@ class Transformer(nn.Module):
         lengths: Int64[Tensor, " B"] | None = None,
         state: tuple[Tensor, ...] | None = None,
         source: Sequence[Memory] | None = None,
-        source_lengths: Int64[Tensor, " B"] | None = None,
+        source_lengths: Int64[Tensor, " A"] | None = None,
         trace: bool = False,
     ) -> Any:
         """Read sequences.

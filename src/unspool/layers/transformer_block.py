@@ -149,7 +149,7 @@ class Block(nn.Module):
         sight: Sight,
         memory: Memory | None = None,
         source: Memory | None = None,
-        source_mask: Bool[Tensor, "B S"] | None = None,
+        source_mask: Bool[Tensor, "A S"] | None = None,
         explicit: bool = False,
     ) -> tuple[Float[Tensor, "B T D"], Memory, Weights]:
         """Read steps.
@@ -158,7 +158,7 @@ class Block(nn.Module):
             x: a vector a step.
             sight: where the steps stand.
             memory: of the block's attention, for steps before.
-            source: keys and values of the other sequence.
+            source: keys and values of the other sequence, of A rows: as many, or a part of it.
             source_mask: True where they may be used.
             explicit: make the weights, and from them the sums.
 
@@ -184,7 +184,6 @@ class Block(nn.Module):
         y = self.feed_forward(self.feed_forward_norm(x) if pre else x)
         x = x + drop(y) if pre else self.feed_forward_norm(x + drop(y))
         return x, memory, found
-
 
     def _ask(
         self, x: Tensor, source: Memory, mask: Tensor | None, explicit: bool

@@ -14,6 +14,9 @@ A network is written as its layers with ``>`` in between:
 | ``last``, ``mean``, ``max`` | steps | one vector |
 | ``flatten`` | image or steps | one vector |
 | ``embedding WIDTH`` | tokens | steps |
+| ``positions STEPS`` | steps | steps; a learned vector for each is added |
+| ``transformer HEADS [units U] [unbiased]`` | steps | steps; one block, U is 4 times the width |
+| ``norm [unbiased]`` | vector or steps | the same, normalised |
 | ``dense UNITS [unbiased]`` | vector or steps | the same; of steps each one |
 | ``relu``, ``tanh``, ``sigmoid``, ``softmax``, ``dropout`` | anything | the same |
 

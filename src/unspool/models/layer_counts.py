@@ -169,6 +169,49 @@ def _recurrent(words: list[str], shape: Shape, convention: str) -> Line:
     )  # fmt: skip
 
 
+def _block(words: list[str], shape: Shape) -> Line:
+    """Attention to the own sequence and the network at every step, with norms before both.
+
+    Queries, keys and values and what is made of them, D² each; two products of the network; two
+    norms. With T steps every step also meets every other, twice.
+    """
+    _needs(words, shape, "steps")
+    options = _options(words, 2, {"units": True, "unbiased": False})
+    heads, (steps, width) = _number(words, 1), shape.sizes
+    if width % heads:
+        raise ShapeError(
+            f"count: '{' '.join(words)}': {heads} heads of {width} features; wanted a divisor."
+        )
+    units, D = options.get("units", 4 * width), width
+    attention, network, norms = 4 * D * D, 2 * D * units, 2 * D
+    how = f"4·{D}·{D} + 2·{D}·{units} + 2·{D}"
+    parameters = attention + network + norms
+    if "unbiased" not in options:
+        parameters += 4 * D + units + D + 2 * D
+        how = f"4·({D}·{D} + {D}) + 2·{D}·{units} + {units} + {D} + 2·2·{D}"
+    cost = (steps or 1) * (attention + network) + 2 * steps * steps * D
+    one = f"4·{D}·{D} + 2·{D}·{units}"
+    cost_how = f"{steps}·({one}) + 2·{steps}·{steps}·{D}" if steps else one
+    return Line("", shape, parameters, how, cost, cost_how)
+
+
+def _norm(words: list[str], shape: Shape) -> Line:
+    _needs(words, shape, "steps", "vector")
+    options = _options(words, 1, {"unbiased": False})
+    width = shape.sizes[-1]
+    if "unbiased" in options:
+        return Line("", shape, width, f"{width}")
+    return Line("", shape, 2 * width, f"2·{width}")
+
+
+def _positions(words: list[str], shape: Shape) -> Line:
+    """Vectors of a table, one for each step that there can be, added."""
+    _needs(words, shape, "steps")
+    _options(words, 2, {})
+    context, width = _number(words, 1), shape.sizes[-1]
+    return Line("", shape, context * width, f"{context}·{width}")
+
+
 def _product(shape: tuple[str | int, ...], features: int, units: int) -> str:
     """The axes of a gate's part with numbers for letters, inputs first as in the lecture."""
     numbers = {"D": str(features), "H": str(units)}
@@ -263,6 +306,9 @@ LAYERS: dict[str, Callable[[list[str], Shape], Line]] = {
     "maxpool": _max_pooling,
     "dense": _dense,
     "embedding": _embedding,
+    "positions": _positions,
+    "transformer": _block,
+    "norm": _norm,
     "flatten": _flatten,
     **dict.fromkeys(("last", "mean", "max"), _pooled),
     **dict.fromkeys(("relu", "tanh", "sigmoid", "softmax", "dropout"), _same),

@@ -93,5 +93,9 @@ def _finished(path: str | Path) -> tuple[Run, list[Event], Event]:
 
 
 def _use(report: Event) -> str:
-    verb = "generate" if report["task"] == "write" else "predict"
+    verb = VERBS.get(report["task"], "predict")
     return f"In the folder {report['run']}; `unspool {verb} {report['run']}` uses it."
+
+
+# What uses a run, where it is another command than predict.
+VERBS = {"write": "generate", "translate": "translate"}

@@ -92,6 +92,7 @@ def adaptive_evaluation(
         The losses of the mixture and of its parts.
 
     Raises:
+        ConfigError: if the model is a transformer.
         DataError: if either text is too short.
 
     Example:
@@ -104,6 +105,11 @@ def adaptive_evaluation(
         True
     """
     settings = settings or AdaptiveSettings()
+    if not model.carries:
+        raise ConfigError(
+            "--adaptive: reads on from the state that a window ends in, and a transformer starts "
+            "every window afresh; wanted a recurrent model."
+        )
     if len(tokens) < 2:
         raise DataError(f"text: {len(tokens)} tokens to judge; wanted at least 2.")
     start = time.perf_counter()

@@ -67,9 +67,7 @@ class PairBatch:
         """The same elsewhere."""
         inputs = {name: value.to(device) for name, value in self.inputs.items()}
         true = None if self.true is None else self.true.to(device)
-        return PairBatch(
-            inputs, self.lengths, self.fed.to(device), self.targets.to(device), true
-        )
+        return PairBatch(inputs, self.lengths, self.fed.to(device), self.targets.to(device), true)
 
 
 def pair_batch(
@@ -92,9 +90,7 @@ def pair_batch(
         ([[7, 3, 4]], [[3, 4, 8]])
     """
     collated, lengths = encoder.collate(list(inputs))
-    wanted = nn.utils.rnn.pad_sequence(
-        list(targets), batch_first=True, padding_value=NO_TARGET
-    )
+    wanted = nn.utils.rnn.pad_sequence(list(targets), batch_first=True, padding_value=NO_TARGET)
     fed = torch.cat([torch.full((len(wanted), 1), begin), wanted[:, :-1]], 1)
     return PairBatch(collated, lengths, fed.where(fed != NO_TARGET, begin), wanted)
 

@@ -326,7 +326,9 @@ def _cut(parts: Mapping[str, Examples], answers: DecodeAnswers) -> list[str]:
     if not answers.writer.truncates or not answers.writer.max_length:
         return []
     most, reader = answers.writer.max_length, getattr(answers.encoder, "tokenizer", None)
-    every = [each for part in parts.values() for each in zip(part.inputs, part.targets, strict=True)]
+    every = [
+        each for part in parts.values() for each in zip(part.inputs, part.targets, strict=True)
+    ]
     sources = sum(len(reader.encode(str(one))) > most for one, _ in every) if reader else 0
     targets = sum(len(answers.writer.ids(two)) > most for _, two in every)
     return [

@@ -105,9 +105,9 @@ SEE = Task(
     sections=("image",),
     defaults=_sizes(
         16, 32, 64,
-        data__split=0.8, model__name="cnn", model__dropout=0.2, model__dense=128,
+        data__split=0.9, model__name="cnn", model__dropout=0.2, model__dense=128,
         model__layers=3, model__batch_norm=True, image__shift=1,
-        train__batch=64, train__epochs=15, train__learning_rate=2e-3,
+        train__batch=128, train__epochs=20, train__learning_rate=2e-3,
     ),
 )  # fmt: skip
 RATE = Task(
@@ -166,6 +166,7 @@ CAPTION = Task(
         64, 128, 256,
         data__split=0.8, data__tokens="word", data__vocabulary=20000, data__lower=True,
         model__name="gru", model__dropout=0.1, model__attends="feeding", model__score="additive",
+        model__image_layers=2, model__image_maps=16,
         train__batch=32, train__epochs=20, train__learning_rate=2e-3, train__warmup=100,
     ),
 )  # fmt: skip

@@ -205,7 +205,7 @@ def check_model(settings: Any) -> None:
         if model.name in WHOLE:
             problems.append(
                 f"model.name: '{model.name}' keeps no state from one piece of sound to the next, "
-                f"while transcribing answers as sound comes in; use a cell, or give up on that with "
+                f"while transcribing answers as sound comes in; use a cell, or give that up with "
                 "--no-sound.stream."
             )
         if sound.normalise == "utterance":
