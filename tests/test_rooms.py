@@ -12,7 +12,8 @@ PACKAGE = ROOT / "src" / "unspool"
 # Each room imports only itself and what stands before it.
 ROOMS = [
     "errors", "shapes", "devices", "drawing", "engine", "cells", "layers", "data", "models",
-    "tasks", "training", "config_file", "config", "record", "predictor", "answering", "translating", "asked",
+    "tasks", "training", "config_file", "config", "record", "predictor", "answering",
+    "translating", "asked",
     "reading_shown", "reporting", "one_training", "comparing", "jobs", "estimators",
     "inspection", "export", "serving",
     "studio", "lab", "bench", "cell_listing", "display", "attention_shown", "several_shown",

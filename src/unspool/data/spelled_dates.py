@@ -154,7 +154,7 @@ def dates(rows: int = 18_000, seed: int = 8) -> str:
     return _table(found)
 
 
-def reverse(rows: int = 6000, seed: int = 9) -> str:
+def reverse(rows: int = 16000, seed: int = 9) -> str:
     """Letters, and the same from the end: attention has to run backwards.
 
     Example:
@@ -165,7 +165,7 @@ def reverse(rows: int = 6000, seed: int = 9) -> str:
     return _table({source: source[::-1] for source in _letters(rows, seed)})
 
 
-def copied(rows: int = 6000, seed: int = 10) -> str:
+def copied(rows: int = 16000, seed: int = 10) -> str:
     """Letters, and the same again: attention has to run along.
 
     Example:

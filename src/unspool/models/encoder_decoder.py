@@ -36,7 +36,8 @@ class ImageGrid(nn.Module):
 
     Args:
         shape: ``channels``, ``height`` and ``width`` of an image.
-        settings: ``image_layers`` convolutions, the first with ``image_maps`` maps; dropout.
+        settings: ``image_layers`` halvings, each behind two convolutions that are normalised over
+            the batch, the first with ``image_maps`` maps; dropout.
         generator: of the first weights; None is torch's global one.
 
     Raises:
@@ -69,7 +70,11 @@ class ImageGrid(nn.Module):
                 f"{shape['width']} pixels leave nothing; use fewer."
             )
         convolutions = ConvolutionSettings(
-            hidden=settings.image_maps, layers=settings.image_layers, dropout=settings.dropout
+            hidden=settings.image_maps,
+            layers=2 * settings.image_layers,
+            pool_every=2,
+            batch_norm=True,
+            dropout=settings.dropout,
         )
         self.convolutions = ImageConvolution(shape, convolutions, generator)
         self.width, self.sides = self.convolutions.maps, self.convolutions.sides

@@ -51,7 +51,7 @@ class RecurrentSettings:
         decoder: cell of what writes a text for an input; left out, that of what reads.
         decoder_hidden: units of what writes; 0 takes ``hidden``.
         decoder_layers: recurrent layers of what writes; 0 takes ``layers``.
-        image_layers: convolutions that read an image for which a text is written.
+        image_layers: halvings of an image that a text is written for, each behind two convolutions.
         image_maps: feature maps of the first of them; twice as many after each pooling.
     """
 

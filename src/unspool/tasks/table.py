@@ -163,11 +163,11 @@ CAPTION = Task(
     module="unspool.tasks.caption",
     sections=("image", "target", "decoding"),
     defaults=_sizes(
-        64, 128, 256,
+        32, 64, 192,
         data__split=0.8, data__tokens="word", data__vocabulary=20000, data__lower=True,
-        model__name="gru", model__dropout=0.1, model__attends="feeding", model__score="additive",
+        model__name="gru", model__dropout=0.2, model__attends="feeding", model__score="additive",
         model__image_layers=2, model__image_maps=16,
-        train__batch=32, train__epochs=20, train__learning_rate=2e-3, train__warmup=100,
+        train__batch=32, train__epochs=30, train__learning_rate=2e-3, train__warmup=100,
     ),
 )  # fmt: skip
 

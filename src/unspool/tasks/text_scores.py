@@ -241,8 +241,9 @@ def _grams(text: str) -> list[Counter[str]]:
 
 
 def _compared(written: list[Counter[str]], wanted: list[Counter[str]]) -> np.ndarray:
+    # What a truth is too short for is not counted against an answer, as in sacrebleu.
     found = [
-        (own.total(), truth.total(), (own & truth).total())
+        (own.total() if truth else 0, truth.total(), (own & truth).total())
         for own, truth in zip(written, wanted, strict=True)
     ]
     return np.array(found).reshape(1, -1)
