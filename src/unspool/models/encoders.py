@@ -350,7 +350,7 @@ def build_encoder(
     """
     is_image = shape["kind"] == "image"
     if isinstance(settings, RecurrentSettings):
-        return _recurrent(width, settings, cell, generator)
+        return build_recurrent(width, settings, cell, generator)
     if isinstance(settings, TransformerSettings):
         return TransformerEncoder(width, settings, generator)
     if isinstance(settings, ConvolutionSettings):
@@ -372,12 +372,23 @@ def build_encoder(
     return Perceptron(width, settings, steps, generator)
 
 
-def _recurrent(
+def build_recurrent(
     width: int,
     settings: RecurrentSettings,
     cell: Cell | None,
-    generator: torch.Generator | None,
+    generator: torch.Generator | None = None,
 ) -> Recurrent:
+    """The recurrent layers that settings ask for.
+
+    Args:
+        width: features of a step.
+        settings: of the layers.
+        cell: their equations.
+        generator: of the first weights; None is torch's global one.
+
+    Raises:
+        ConfigError: without a cell.
+    """
     if cell is None:
         raise ConfigError(f"model.name: '{settings.name}' is recurrent and came without its cell.")
     return Recurrent(

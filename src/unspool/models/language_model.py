@@ -15,6 +15,7 @@ from unspool.layers.dropout import Dropout
 from unspool.layers.recurrent import Recurrent
 from unspool.layers.state import State
 from unspool.layers.transformer import Transformer
+from unspool.models.encoders import build_recurrent
 from unspool.models.settings import WRITING, RecurrentSettings, TransformerSettings, set_apart
 from unspool.models.transformer import build_transformer
 
@@ -137,21 +138,7 @@ def _encoder(
 ) -> Recurrent | Transformer:
     if isinstance(settings, TransformerSettings):
         return build_transformer(settings.width, settings, causal=True, generator=generator)
-    if cell is None:
-        raise ConfigError(f"model.name: '{settings.name}' is recurrent and came without its cell.")
-    return Recurrent(
-        cell,
-        settings.width,
-        settings.hidden,
-        settings.layers,
-        residual=settings.residual,
-        dropout=settings.dropout,
-        recurrent_dropout=settings.recurrent_dropout,
-        learn_initial_state=settings.learn_initial_state,
-        initialisation=settings.initialisation,
-        forget_bias=settings.forget_bias,
-        generator=generator,
-    )
+    return build_recurrent(settings.width, settings, cell, generator)
 
 
 # Why a language model refuses what only models of labelled sequences have a use for.
