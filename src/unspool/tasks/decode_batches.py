@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,64 +10,37 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
-from unspool.tasks.example_batches import NO_TARGET
+from unspool.tasks.example_batches import NO_TARGET, ExampleBatch
 
 
 @dataclass(frozen=True, slots=True)
-class PairBatch:
+class PairBatch(ExampleBatch):
     """Some pairs side by side, as the training loop wants them.
 
     Attributes:
         inputs: tensors by name, batch first, padded at the end.
         lengths: true lengths of the inputs, int64 ``[B]``.
+        targets: tokens to be written, the end last, padded with `NO_TARGET`, ``[B T]``.
         fed: tokens that the decoder reads, the beginning first, ``[B T]``.
-        targets: tokens that it is to write, the end last, padded with `NO_TARGET`, ``[B T]``.
         true: whether the token read at a step is that of the target, or the model's own, ``[B T]``;
             None where all are the target's.
     """
 
-    inputs: Mapping[str, Tensor]
-    lengths: Tensor
     fed: Tensor
-    targets: Tensor
     true: Tensor | None = None
-
-    @property
-    def num_rows(self) -> int:
-        """Pairs."""
-        return len(self.lengths)
-
-    @property
-    def num_steps(self) -> int:
-        """A whole pair is one step of the loop: gradients flow through all of it."""
-        return 1
-
-    @property
-    def num_targets(self) -> int:
-        """Tokens that are predicted."""
-        return int((self.targets != NO_TARGET).sum())
-
-    @property
-    def first(self) -> bool:
-        """Nothing is carried from one batch to the next."""
-        return True
 
     def rows(self, start: int, stop: int) -> PairBatch:
         """Some of the pairs."""
         inputs = {name: value[start:stop] for name, value in self.inputs.items()}
         fed, targets = self.fed[start:stop], self.targets[start:stop]
         true = None if self.true is None else self.true[start:stop]
-        return PairBatch(inputs, self.lengths[start:stop], fed, targets, true)
-
-    def steps(self, start: int, stop: int) -> PairBatch:
-        """All of it; see `num_steps`."""
-        return self
+        return PairBatch(inputs, self.lengths[start:stop], targets, fed, true)
 
     def to(self, device: torch.device) -> PairBatch:
         """The same elsewhere."""
         inputs = {name: value.to(device) for name, value in self.inputs.items()}
         true = None if self.true is None else self.true.to(device)
-        return PairBatch(inputs, self.lengths, self.fed.to(device), self.targets.to(device), true)
+        return PairBatch(inputs, self.lengths, self.targets.to(device), self.fed.to(device), true)
 
 
 def pair_batch(
@@ -92,7 +65,7 @@ def pair_batch(
     collated, lengths = encoder.collate(list(inputs))
     wanted = nn.utils.rnn.pad_sequence(list(targets), batch_first=True, padding_value=NO_TARGET)
     fed = torch.cat([torch.full((len(wanted), 1), begin), wanted[:, :-1]], 1)
-    return PairBatch(collated, lengths, fed.where(fed != NO_TARGET, begin), wanted)
+    return PairBatch(collated, lengths, wanted, fed.where(fed != NO_TARGET, begin))
 
 
 def truths(
