@@ -5,6 +5,7 @@ import torch
 
 from unspool.bench import translation
 from unspool.bench.harness import Disagreement, Effort
+from unspool.bench.joeynmt_peer import JoeyTranslator, joeynmt_missing
 from unspool.bench.translation import TranslationScale, contenders, sentences, translated
 
 SCALE = TranslationScale(
@@ -20,9 +21,12 @@ SCALE = TranslationScale(
 def test_figure_has_a_row_for_each_case_and_verdicts_over_both_loops():
     told = []
     figure = translated(SCALE, told.append)
-    assert len(figure.rows) == len(told) == 4
-    assert [len(row.ratios) for row in figure.rows] == [1, 2, 1, 2]
-    assert len(figure.verdicts) == 4
+    assert len(figure.rows) == len(told)
+    plain = [row for row in figure.rows if "JoeyNMT" not in row.ratios]
+    assert [len(row.ratios) for row in plain] == [1, 2, 1, 2]
+    peers = 2 if joeynmt_missing() else 3
+    assert len(figure.verdicts) == 2 * peers
+    assert len(figure.skipped) == 3 - peers
     assert all(verdict.floor == 2.0 for verdict in figure.verdicts)
 
 
@@ -39,6 +43,16 @@ def test_plain_model_computes_what_ours_does(attends):
         logits, state, _ = model.step(given[:, step], state, memory)
         chances, h, c, fed = plain.step(given[:, step], h, c, fed, (outputs, keys, padding))
         assert torch.allclose(logits.log_softmax(1), chances, atol=1e-5)
+
+
+@pytest.mark.skipif(joeynmt_missing() is not None, reason=str(joeynmt_missing()))
+@pytest.mark.parametrize("attends", ["late", "feeding"])
+def test_joeynmt_finds_the_answers_of_the_plain_model(attends):
+    _, plain = contenders(SCALE, attends, 8)
+    tokens, _ = sentences(SCALE, 5)
+    found = JoeyTranslator(plain).translate(tokens, 9, 3)
+    wanted = plain.translate(tokens, torch.full((5,), 9), [9] * 5, 3)
+    assert all(one in many for one, many in zip(wanted, found, strict=True))
 
 
 def test_nothing_is_timed_when_the_answers_differ(monkeypatch):
