@@ -78,6 +78,26 @@ def test_peer_is_the_same_whoever_else_draws(scale, corpus):
     assert losses[0] == losses[1]
 
 
+def test_each_takes_all_its_steps_in_the_same_turns(scale):
+    taken = [[], [], []]
+
+    class Counting:
+        def __init__(self, place):
+            self.place = place
+
+        def step(self):
+            taken[self.place].append(max(map(len, taken)))
+
+        def evaluate(self):
+            return float(len(taken[self.place]))
+
+    steps = [60, 50, 50]
+    _, curve = p9._in_turns([Counting(place) for place in range(3)], steps, scale, print)
+    assert [len(each) for each in taken] == steps
+    assert [loss for _, loss in curve] == [40.0, 50.0, 60.0]
+    assert all(abs(at - 1.2 * k) <= 2 * scale.turn for k, at in enumerate(taken[1]))
+
+
 def test_blocks_start_from_a_zero_state(rng):
     model = LanguageModel(5, RecurrentSettings(hidden=4), CELLS["gru"], rng)
     tokens = torch.randint(0, 5, (30,), generator=rng)

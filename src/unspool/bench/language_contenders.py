@@ -34,6 +34,8 @@ class LanguageScale:
     Attributes:
         text: the file; None looks for `TEXT` in `PLACES`.
         characters: predicted in training, exactly; a multiple of ``train.batch``.
+        longer: how many times as many ours is given where the time to the peer's loss counts, on
+            a schedule as much longer: what has cheaper steps may take more of them.
         seeds: one training of each contender for each.
         model: ours; the peer is an `nn.LSTM` of as many units, with the same dropout.
         train: of both; ``steps`` follows from the characters.
@@ -44,6 +46,7 @@ class LanguageScale:
 
     text: Path | None = None
     characters: int = 6_000_000
+    longer: float = 1.2
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
     model: RecurrentSettings = field(default_factory=lambda: RecurrentSettings(name="gru"))
     train: TrainSettings = field(default_factory=TrainSettings)
@@ -55,6 +58,12 @@ class LanguageScale:
 class Windows:
     """The windows of `Streams` until so many characters are predicted; the last is cut to fit.
 
+    Args:
+        tokens: of the training part.
+        scale: rows, and steps of a window.
+        seed: of where epochs start.
+        characters: to predict; None takes those of the scale.
+
     Attributes:
         steps: how many.
         characters: predicted in all of them.
@@ -63,16 +72,17 @@ class Windows:
         DataError: if the characters do not divide into the rows.
     """
 
-    def __init__(self, tokens: Tensor, scale: LanguageScale, seed: int) -> None:
+    def __init__(
+        self, tokens: Tensor, scale: LanguageScale, seed: int, characters: int | None = None
+    ) -> None:
         batch = scale.train.batch
-        if scale.characters % batch or scale.characters < batch:
-            raise DataError(
-                f"P9: {scale.characters} characters; wanted a multiple of the {batch} rows."
-            )
+        characters = scale.characters if characters is None else characters
+        if characters % batch or characters < batch:
+            raise DataError(f"P9: {characters} characters; wanted a multiple of the {batch} rows.")
         self.streams = Streams(tokens, batch, scale.train.length, shift_seed=seed)
-        self.characters = scale.characters
+        self.characters = characters
         self.widths: list[int] = []
-        left = scale.characters // batch
+        left = characters // batch
         for index in itertools.cycle(range(self.streams.windows_per_epoch)):
             width = min(self.streams.window(0, index).num_steps, left)
             self.widths.append(width)
