@@ -21,7 +21,7 @@ from unspool.cells import CELLS
 from unspool.engine import backward
 from unspool.engine.language import bilinear, cell, log, tanh
 from unspool.engine.plan import plan_of
-from unspool.engine.rows import arrange_rows, shares_of_units, team
+from unspool.engine.rows import arrange_rows, members, team
 from unspool.engine.scan import choose_backend, scan
 from unspool.errors import BackendError
 from unspool.layers.recurrent import Recurrent
@@ -286,7 +286,7 @@ def test_fused_bilinear_forms_are_those_of_the_readable_loop(member, layout, mon
 @pytest.mark.parametrize("name", ["linear", "mingru", "indrnn"])
 def test_threads_share_the_units_of_a_diagonal_cell(name, count):
     plan = plan_of(CELLS[name], False, torch.float64)
-    assert plan.diagonal and plan.forward.code.by_units and plan.backward.code.by_units
+    assert plan.diagonal
     for sizes in [(5, 1, 2, 33), (5, 2, 3, 65), (5, 3, 2, 1)]:
         case = draw_case(CELLS[name], sizes)
         for layout in ("forward", "ragged backward"):
@@ -303,8 +303,8 @@ def test_every_unit_of_every_row_has_one_thread(rows, vectors, count):
     assert by_rows * across <= count
     placed = arrange_rows(2, rows, None, False)
     seen = torch.zeros(rows, vectors)
-    for share in shares_of_units(placed, by_rows * across, across, vectors).tolist():
-        seen[share[0] : share[1], share[2] : share[3]] += 1
+    for first, last, member, number in members(placed, by_rows * across, across).tolist():
+        seen[first:last, vectors * member // number : vectors * (member + 1) // number] += 1
     assert seen.eq(1).all()
 
 

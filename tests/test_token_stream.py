@@ -23,10 +23,13 @@ from unspool.cells import CELLS
 from unspool.data.settings import DataSettings
 from unspool.data.tokens import TOKENIZERS
 from unspool.engine import call as call_file
+from unspool.engine import kernels
 from unspool.engine import stream as stream_file
-from unspool.engine import tokens as tokens_file
+from unspool.engine import together as together_file
+from unspool.engine.plan import plan_of
 from unspool.engine.scan import choose_backend
 from unspool.engine.stream import Stream
+from unspool.engine.together import Together
 from unspool.engine.tokens import TokenStep
 from unspool.errors import DataError, ShapeError
 from unspool.layers.recurrent import Recurrent
@@ -39,6 +42,7 @@ from unspool.models.streaming import TokenStream
 FUSED = [
     name for name in CELLS if choose_backend(CELLS[name], torch.zeros(1)) == "llvm"
 ]  # the others have no stream
+SHARED = [name for name in FUSED if plan_of(CELLS[name], False, torch.float64).schedule.step.shared]
 SCORES = st.one_of(
     st.lists(st.floats(-30, 30), min_size=1, max_size=40),
     st.lists(st.sampled_from([-math.inf, -1.0, -0.0, 0.0, 0.5]), max_size=40).map(
@@ -144,14 +148,14 @@ def test_reading_token_by_token_is_reading_at_once(name, layers, rng):
 @pytest.fixture
 def shared_steps(monkeypatch):
     """Steps shared by two threads, however small their weights are."""
-    monkeypatch.setattr(tokens_file, "SHARED_BYTES", 0)
+    monkeypatch.setattr(together_file, "SHARED_BYTES", 0)
     with threads(2):
         yield
 
 
 @pytest.mark.parametrize("rows", [0, 2048])
 @pytest.mark.parametrize("units", [40, 100])
-@pytest.mark.parametrize("name", ["rnn", "lstm"])
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "gru_reset_after"])
 def test_threads_that_share_a_step_compute_what_one_does(
     name, units, rows, rng, monkeypatch, shared_steps
 ):
@@ -159,19 +163,53 @@ def test_threads_that_share_a_step_compute_what_one_does(
     settings = RecurrentSettings(name=name, hidden=units, embedding=9, layers=2, residual=True)
     model = LanguageModel(37, settings, CELLS[name], rng).double().eval()
     stream, alone = TokenStream(model), TokenStream(model)
-    alone.step.forget_threads()
-    assert all(len(layer.addresses) == 2 for layer in stream.step.layers)
+    alone.step._together.forbid()
+    assert all(layer.threads == 2 for layer in stream.step.layers)
     tokens = torch.randint(37, (5,), generator=rng)
     read = [stream.read(token) for token in tokens.tolist()]  # by turns alone and together
     assert_close(torch.tensor(np.stack(read)), model(tokens[None])[0][0].detach())
     assert np.array_equal(read, [alone.read(token) for token in tokens.tolist()])
 
 
-@pytest.mark.parametrize("name", ["gru", "gru_reset_after", "layer_norm_lstm"])
-def test_step_is_not_shared_where_its_parts_would_have_to_wait_for_each_other(name, shared_steps):
-    settings = RecurrentSettings(name=name, hidden=100)
-    stream = TokenStream(LanguageModel(5, settings, CELLS[name]))
-    assert [len(layer.addresses) for layer in stream.step.layers] == [1]
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("name", SHARED)
+def test_threads_that_share_the_step_of_a_layer_compute_what_one_does(
+    name, batch, rng, shared_steps
+):
+    layer = Recurrent(name, 9, 100, generator=rng).double()
+    weights = dict(layer.weights["l0"].items())
+    stream, alone = (Stream(layer.cell, weights, 100, 9, batch) for _ in range(2))
+    alone._together.forbid()
+    assert stream.threads == 2
+    x = torch.randn(7, batch, 9, generator=rng, dtype=torch.float64)
+    for value in x:
+        for each in (stream, alone):
+            each.x.copy_(value)
+        assert torch.equal(stream.step(), alone.step())  # by turns alone and together
+    assert_close(stream.state, tuple(s[:, 0].detach() for s in layer(x.transpose(0, 1))[1]))
+
+
+def test_step_is_not_shared_where_numbers_are_gathered_from_a_row_or_weights_are_few(shared_steps):
+    def stream(name):
+        layer = Recurrent(name, 9, 100)
+        return Stream(layer.cell, dict(layer.weights["l0"].items()), 100, 9)
+
+    assert stream("layer_norm_lstm").threads == 1
+    assert stream("lstm").threads == 2
+    together_file.SHARED_BYTES = 2**20
+    assert stream("lstm").threads == 1
+
+
+def test_step_is_taken_alone_where_the_team_is_smaller_than_asked_for(
+    rng, monkeypatch, shared_steps
+):
+    layer = Recurrent("gru", 9, 100, generator=rng)
+    stream = Stream(layer.cell, dict(layer.weights["l0"].items()), 100, 9)
+    expected = [stream.step().clone() for _ in range(2)]
+    stream.restart((torch.zeros(1, 100),))
+    monkeypatch.setattr(kernels, "_parallel", lambda: kernels.in_turn)  # one thread, two shares
+    monkeypatch.setattr(stream, "_together", Together())
+    assert all(torch.equal(stream.step(), each) for each in expected)
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -185,8 +223,8 @@ def test_threads_are_given_up_when_waiting_for_them_costs_more(late, shared_step
 
     step._team = ctypes.cast(team, ctypes.c_void_p).value
     if not late:
-        step._trials[0].extend([1.0] * 9)  # alone it has been slow
-    for _ in range(tokens_file.TRIAL_EVERY):
+        step._together._times[0].extend([1.0] * 9)  # alone it has been slow
+    for _ in range(together_file.TRIAL_EVERY):
         step.score(1)
     assert step.together != late
 

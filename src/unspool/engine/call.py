@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from unspool.engine import kernels
+from unspool.engine.frame import MEETING_WORDS
 from unspool.engine.hoist import filled_axis
 from unspool.engine.llvm import HEADER, WORDS
 from unspool.engine.memory import POOL
 from unspool.engine.plan import Plan, Side
-from unspool.engine.rows import Rows, shares, shares_of_units
+from unspool.engine.rows import Rows, members
 from unspool.engine.stages import axis_of
 
 
@@ -99,10 +101,18 @@ def run(call: Call, side: Side, slots: Sequence[tuple[Tensor, bool, Tensor | Non
     packed = pack(side, call.matrices)
     arguments = Arguments(side, call, slots, packed)
     side.kernel(arguments.address, call.threads)
+    if not arguments.counter.value:  # fewer threads than were asked for, where all had to be there
+        alone = replace(call, threads=1, across=1)
+        side.kernel(Arguments(side, alone, slots, packed).address, 1)
 
 
 class Arguments:
-    """The array of words a program reads, and everything it points to."""
+    """The array of words a program reads, and everything it points to.
+
+    Attributes:
+        words, address: the array.
+        counter: how many threads have begun.
+    """
 
     def __init__(
         self,
@@ -112,20 +122,20 @@ class Arguments:
         packed: Sequence[Tensor],
     ) -> None:
         plan, rows, code = call.plan, call.rows, side.code
-        if code.by_units:
-            panels = plan.padded(call.units) // plan.lanes
-            split, most = shares_of_units(rows, call.threads, call.across, panels), 0
-        else:
-            split = shares(rows, call.threads)
-            most = int(split.diff().max())
+        split = members(rows, call.threads, call.across)
+        most = int((split[:, 1] - split[:, 0]).max()) if code.num_scalars else 0
         numbers = code.widest * plan.lanes + most * (code.num_sums * plan.lanes + code.num_scalars)
         size = -(-numbers * plan.dtype.itemsize // 64) * 64 + 64
         scratch = torch.empty(size * call.threads, dtype=torch.uint8)
-        self.counter = ctypes.c_int64(0)
+        meets = side.program.meets and call.across > 1
+        self._counters = (ctypes.c_int64 * (MEETING_WORDS * (1 + call.threads // call.across)))()
+        self.counter = ctypes.c_int64.from_buffer(self._counters)
         H, D = call.units, call.features
         words = [
-            ctypes.addressof(self.counter), call.threads, rows.steps, rows.offsets.data_ptr(),
+            ctypes.addressof(self._counters), call.threads, rows.steps, rows.offsets.data_ptr(),
             split.data_ptr(), H, plan.padded(H), D, plan.padded(D), scratch.data_ptr(), size, most,
+            ctypes.addressof(self._counters) + MEETING_WORDS * 8,
+            *(kernels.attendance() if meets else (0, 0)),
         ]  # fmt: skip
         assert len(words) == HEADER
         for tensor, timed, start in slots:
@@ -139,6 +149,10 @@ class Arguments:
         self.words = (ctypes.c_int64 * len(words))(*words)
         self.address = ctypes.addressof(self.words)
         self._alive = (rows, split, scratch, slots, packed)
+
+    def reset(self) -> None:
+        """Make ready for one more run by several threads; for one the counter is enough."""
+        ctypes.memset(self._counters, 0, ctypes.sizeof(self._counters))
 
 
 def pack(side: Side, matrices: Mapping[int, Tensor]) -> list[Tensor]:

@@ -7,6 +7,7 @@ inputs each of their panels reads, then arrays of product functions.
 
 from __future__ import annotations
 
+import itertools
 from contextlib import AbstractContextManager
 
 from llvmlite import ir
@@ -19,8 +20,15 @@ from unspool.engine.vectors import FLOATS, Vectors
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
-# counter, threads, steps, offsets, split, H, padded H, D, padded D, scratch, scratch bytes, rows
-HEADER = 12
+# counter, threads, steps, offsets, split, H, padded H, D, padded D, scratch, scratch bytes, rows,
+# and of threads that share units: where they count who has arrived (`MEETING_WORDS` for each team
+# of the same rows), the functions that tell how many there are and that let others run
+HEADER = 15
+COUNTER, ARRIVED, PRESENT, YIELD = 0, 12, 13, 14
+# A line of the cache, so that two teams do not take it from each other.
+MEETING_WORDS = 8
+# Looks at the counter before others are let run: about ten microseconds.
+PATIENCE = 2000
 # pointer, stride of a row, whether time moves it, pointer and stride before the first step
 WORDS = 5
 
@@ -39,7 +47,9 @@ class Frame:
         b, v, one: for instructions, for vectors, and for single numbers as vectors of one lane.
         slots, slot_of: memory, in the order of the argument array.
         sums, scalars: row sums, and all numbers a row, in the order of their scratch.
+        shared, meets: whether threads may share units, and then have to wait for each other.
         rows: how many rows this thread has at this step.
+        panels: this thread's first panel and the one after its last, by axis and by vectors wide.
         base: for every slot the address of this thread's first row at this step.
         strides: for every slot the numbers from row to row, at this step.
     """
@@ -55,9 +65,7 @@ class Frame:
         self.groups = [group for stage in program.stages for group in stage.groups]
         self.sums = [index for stage in program.stages for index in stage.sums]
         self.scalars = [i for stage in program.stages for i in (*stage.sums, *stage.scalars)]
-        self.by_units = not (self.groups or self.sums) and all(
-            stage.axis == "H" for stage in program.stages
-        )
+        self.shared, self.meets = program.shared, program.shared and program.meets
         self.pointer = self.form.type.as_pointer()
         signature = ir.FunctionType(ir.VoidType(), [I64.as_pointer()])
         function = ir.Function(module, signature, "program")
@@ -108,15 +116,17 @@ class Frame:
     def _prologue(self) -> None:
         b = self.b
         counter = b.inttoptr(self.word(0), I64.as_pointer())
+        if self.meets:
+            self._all_present()
         self.thread = b.atomic_rmw("add", counter, I64(1), "monotonic")
         with b.if_then(b.icmp_signed(">=", self.thread, self.word(1))):
             b.ret_void()
         self.steps = self.word(2)
         self.offsets = b.inttoptr(self.word(3), I64.as_pointer())
         split = b.inttoptr(self.word(4), I64.as_pointer())
-        place = b.mul(self.thread, I64(4)) if self.by_units else self.thread
-        self.first, self.last, *self.share = [
-            b.load(b.gep(split, [b.add(place, I64(k))])) for k in range(4 if self.by_units else 2)
+        place = b.mul(self.thread, I64(4))
+        self.first, self.last, member, self.members = [
+            b.load(b.gep(split, [b.add(place, I64(k))])) for k in range(4)
         ]
         self.width = {"H": self.word(5), "D": self.word(7)}
         self.padded = {"H": self.word(6), "D": self.word(8)}
@@ -134,6 +144,57 @@ class Frame:
             axis: b.fdiv(one, b.sitofp(width, self.form.type)) for axis, width in self.width.items()
         }
         self.strides_later = [self.slot_word(k, 1) for k in range(len(self.slots))]
+        self._share_panels(member)
+        if self.meets:
+            team = b.mul(b.sdiv(self.thread, self.members), I64(MEETING_WORDS))
+            self.arrived = b.gep(b.inttoptr(self.word(ARRIVED), I64.as_pointer()), [team])
+            with b.goto_entry_block():
+                self.awaited = b.alloca(I64)
+            b.store(I64(0), self.awaited)
+
+    def _all_present(self) -> None:
+        """Leave where there are fewer threads than were asked for: one would wait for ever."""
+        b = self.b
+        told = self.word(PRESENT)
+        with b.if_then(b.icmp_signed("!=", told, I64(0)), likely=False):
+            number = b.call(b.inttoptr(told, ir.FunctionType(I32, []).as_pointer()), [])
+            with b.if_then(b.icmp_signed("<", b.sext(number, I64), self.word(1))):
+                b.ret_void()
+
+    def _share_panels(self, member: ir.Value) -> None:
+        """This thread's panels, by axis and by how many vectors wide they are."""
+        b = self.b
+        self.panels: dict[tuple[str, int], tuple[ir.Value, ir.Value]] = {}
+        for (axis, padded), fold in itertools.product(self.padded.items(), (1, 2)):
+            count = b.sdiv(padded, I64(fold * self.lanes))
+            first, last = I64(0), count
+            if self.shared:
+                first = b.sdiv(b.mul(count, member), self.members)
+                last = b.sdiv(b.mul(count, b.add(member, I64(1))), self.members)
+            self.panels[axis, fold] = first, last
+
+    def meet(self) -> None:
+        """Wait for the threads that share this one's rows: what they stored can be read after."""
+        b = self.b
+        with b.if_then(b.icmp_signed(">", self.members, I64(1)), likely=False):
+            awaited = b.add(b.load(self.awaited), self.members)
+            b.store(awaited, self.awaited)
+            b.atomic_rmw("add", self.arrived, I64(1), "acq_rel")
+            let_run = b.inttoptr(self.word(YIELD), ir.FunctionType(I32, []).as_pointer())
+            head, again = (b.function.append_basic_block(name) for name in ("wait", "again"))
+            after, entry = b.function.append_basic_block("met"), b.block
+            b.branch(head)
+            b.position_at_end(head)
+            looks = b.phi(I64)
+            looks.add_incoming(I64(0), entry)
+            there = b.load_atomic(self.arrived, "acquire", 8)
+            b.cbranch(b.icmp_signed(">=", there, awaited), after, again)
+            b.position_at_end(again)
+            with b.if_then(b.icmp_signed(">", looks, I64(PATIENCE)), likely=False):
+                b.call(let_run, [])
+            looks.add_incoming(b.add(looks, I64(1)), b.block)
+            b.branch(head)
+            b.position_at_end(after)
 
     def at_step(self, t: ir.Value) -> None:
         """Find this thread's rows at a step, and where they lie."""

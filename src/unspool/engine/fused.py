@@ -106,8 +106,7 @@ class _Core(torch.autograd.Function):
         split = [num_families, num_prepared, len(plan.core.states)]
         families, prepared, state, streams = _parts(tensors, split)
         units = state[0].shape[-1]
-        vectors = plan.padded(units) // plan.lanes if plan.diagonal else 1
-        by_rows, across = team(rows.batch, vectors, torch.get_num_threads())
+        by_rows, across = team(rows.batch, plan.sharing(units), torch.get_num_threads())
         call = Call(plan, rows, units, features, by_rows * across, across=across)
         _place_parameters(call, families, prepared)
         _place_streams(call, streams)

@@ -223,6 +223,25 @@ def in_turn(address: int, arguments: int, threads: int) -> None:
         program(arguments)
 
 
+@cache
+def attendance() -> tuple[int, int]:
+    """Addresses of what tells how many threads a team has, and of what lets others run; or zeros.
+
+    Threads that wait for each other in the middle of their work need both.
+    """
+    try:
+        library, system = _openmp(), ctypes.CDLL(None)
+        present, let_run = library.omp_get_num_threads, system.sched_yield
+    except (AttributeError, OSError, TypeError):
+        return 0, 0
+    return tuple(ctypes.cast(each, ctypes.c_void_p).value or 0 for each in (present, let_run))
+
+
+def meet() -> bool:
+    """Whether threads of one call may wait for each other in the middle of it."""
+    return team() != 0 and all(attendance())
+
+
 def team() -> int:
     """Address of OpenMP's ``GOMP_parallel``; 0 without it, or where a fork has lost its threads."""
     library = None if _FORKED else _openmp()
@@ -231,6 +250,7 @@ def team() -> int:
     return ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value or 0
 
 
+@cache
 def _openmp() -> ctypes.CDLL | None:
     """The OpenMP library this process has loaded already, if it is GNU's."""
     try:

@@ -1,9 +1,11 @@
 """CPU code for a program: loops over time, panels of units and blocks of rows, as LLVM IR.
 
 One function a program. A thread owns a run of rows and walks them through all of time; inside a
-step the stages follow one another. A stage with products sweeps over panels of units, and for each
-panel the products of a few rows are summed in registers (`product_code`) before the equations are
-computed (`Sweeps`). Stages without products follow one another row by row.
+step the stages follow one another. Where rows are few and weights many, several threads own the
+same rows and share the units; they meet before every sweep that reads what another has stored.
+A stage with products sweeps over panels of units, and for each panel the products of a few rows are
+summed in registers (`product_code`) before the equations are computed (`Sweeps`). Stages without
+products follow one another row by row.
 """
 
 from __future__ import annotations
@@ -38,8 +40,6 @@ class Code:
         products: of the functions that are called for sums, for each array of them how many vectors
             side by side and how many rows at most; the array stands behind the packed weights.
         widest: vectors of sums in the widest stage, times rows of a block.
-        by_units: no unit looks at another, so threads may share the units as well as the rows; the
-            array of shares then holds for each thread first and last row, first and last vector.
     """
 
     text: str
@@ -50,7 +50,6 @@ class Code:
     num_scalars: int
     products: tuple[tuple[int, int], ...]
     widest: int
-    by_units: bool
 
 
 def generate(program: Program, dtype: str, host: Host, reverse: bool) -> Code:
@@ -88,25 +87,36 @@ class _Emitter:
             f.at_step(t)
             with b.if_then(b.icmp_signed(">", f.rows, I64(0))):
                 f.place_slots(t)
-                self._step()
+                self._step(b.icmp_signed("<", b.add(step, I64(1)), f.steps))
         b.ret_void()
         fold = [fold_of(stage) for stage in self.program.stages for _ in stage.groups]
         return Code(
             str(self.module), tuple(f.slots), tuple(f.groups), tuple(fold),
-            len(f.sums), len(f.scalars), tuple(self.products), self.widest, f.by_units,
+            len(f.sums), len(f.scalars), tuple(self.products), self.widest,
         )  # fmt: skip
 
-    def _step(self) -> None:
+    def _step(self, goes_on: ir.Value) -> None:
         group = 0
-        for multiplies, run in itertools.groupby(self.program.stages, lambda s: bool(s.groups)):
-            if not multiplies:
-                self.sweeps.rowwise(list(run))
+        runs: list[list[Stage]] = []
+        for multiplies, found in itertools.groupby(
+            self.program.stages, lambda stage: bool(stage.groups)
+        ):
+            run = list(found)
+            runs += [[stage] for stage in run] if multiplies else [run]
+        for number, stages in enumerate(runs):
+            if number and self.f.meets:
+                self.f.meet()
+            if not stages[0].groups:
+                self.sweeps.rowwise(stages)
                 continue
-            for stage in run:
+            for stage in stages:
                 self.sweeps.clear(stage)
                 self._stage(stage, group)
                 self.sweeps.finish(stage)
                 group += len(stage.groups)
+        if self.f.meets:
+            with self.b.if_then(goes_on):
+                self.f.meet()
 
     def _rows(self, stage: Stage) -> int:
         """Rows of a block: all their sums, a row of weights and one input stay in registers."""
@@ -124,7 +134,7 @@ class _Emitter:
         panel = I64(self.lanes * fold)
         blocks = b.sdiv(b.add(f.rows, I64(block - 1)), I64(block))
         size, extra = b.sdiv(f.rows, blocks), b.srem(f.rows, blocks)
-        with f.loop(I64(0), b.sdiv(f.padded[stage.axis], panel)) as p:
+        with f.loop(*f.panels[stage.axis, fold]) as p:
             unit = b.mul(p, panel)
             with f.loop(I64(0), blocks) as j:
                 more = b.icmp_signed("<", j, extra)

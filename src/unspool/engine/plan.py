@@ -83,10 +83,18 @@ class Plan:
         return found
 
     @cached_property
+    def shared(self) -> bool:
+        """Whether threads may share the units of a row, forwards and backwards."""
+        return self.schedule.forward.shared and self.schedule.backward.shared
+
+    @cached_property
     def diagonal(self) -> bool:
         """Whether no unit looks at another, forwards and backwards."""
-        stages = (*self.schedule.forward.stages, *self.schedule.backward.stages)
-        return all(s.axis == "H" and not (s.groups or s.sums) for s in stages)
+        return self.shared and not (self.schedule.forward.meets or self.schedule.backward.meets)
+
+    def sharing(self, units: int) -> int:
+        """How many threads may share the units of a row at most."""
+        return self.padded(units) // self.padded(1) if self.diagonal else 1
 
     @cached_property
     def forward(self) -> Side:
@@ -143,12 +151,6 @@ class Side:
         self.code: Code = generate(program, name, kernels.host(), reverse)
         self.kernel = kernels.kernel(self.code.text)
         self.products = [_functions(name, wide, rows) for wide, rows in self.code.products]
-
-    @property
-    def has_blocks(self) -> bool:
-        """Whether a matrix is block-diagonal."""
-        terms = (t for g in self.code.groups for sums in g.terms for t in sums)
-        return any(self.heads([matrix]) > 1 for matrix, _, _ in terms)
 
     def heads(self, matrices: Sequence[int]) -> int:
         """How many blocks all of some matrices, nodes of the program, have on their diagonal."""

@@ -120,16 +120,29 @@ def team(rows: int, vectors: int, threads: int) -> tuple[int, int]:
     return by_rows, max(1, min(threads // by_rows, vectors))
 
 
-def shares_of_units(rows: Rows, threads: int, across: int, vectors: int) -> Int64[Tensor, "N 4"]:
-    """For each thread its first and last row, and its first and last vector of units."""
-    by_rows = shares(rows, threads // across)
-    by_units = torch.arange(across + 1) * vectors // across
-    parts = [
-        (by_rows[r], by_rows[r + 1], by_units[u], by_units[u + 1])
-        for r in range(threads // across)
-        for u in range(across)
-    ]
-    return torch.tensor(parts)
+def members(rows: Rows, threads: int, across: int) -> Int64[Tensor, "N 4"]:
+    """For each thread its first and last row; which of those who share them it is, and of how many.
+
+    Args:
+        rows: of the scan.
+        threads: all of them.
+        across: how many share the units of the same rows.
+    """
+    if rows.order is None:
+        return _equal_members(rows.batch, threads, across)
+    return _members(shares(rows, threads // across), across)
+
+
+@lru_cache(maxsize=64)
+def _equal_members(batch: int, threads: int, across: int) -> Tensor:
+    with torch.inference_mode(False):
+        return _members(_equal_shares(batch, threads // across), across)
+
+
+def _members(edges: Tensor, across: int) -> Tensor:
+    first, last = (each.repeat_interleave(across) for each in (edges[:-1], edges[1:]))
+    member = torch.arange(across).repeat(len(edges) - 1)
+    return torch.stack([first, last, member, torch.full_like(member, across)], 1)
 
 
 def shares(rows: Rows, threads: int) -> Int64[Tensor, " N1"]:

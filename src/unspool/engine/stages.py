@@ -83,6 +83,17 @@ class Program:
     memory: Mapping[int, int]
     original: Mapping[int, int]
 
+    @property
+    def shared(self) -> bool:
+        """Whether threads may share the units of a row: no number is gathered from all of them."""
+        gathered = any(stage.sums or stage.scalars for stage in self.stages)
+        return not gathered and not any(node.op == "outer" for node in self.nodes)
+
+    @property
+    def meets(self) -> bool:
+        """Whether those threads have to wait for each other between sweeps."""
+        return any(stage.groups or stage.axis != "H" for stage in self.stages)
+
 
 def arrange(
     nodes: tuple[Node, ...],

@@ -8,6 +8,7 @@ old state while the new one is written.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -20,7 +21,7 @@ from unspool.engine.language import Cell
 from unspool.engine.llvm import HEADER, WORDS
 from unspool.engine.plan import Side, plan_of
 from unspool.engine.rows import arrange_rows
-from unspool.engine.shares import Share, by_unit, split, splits
+from unspool.engine.together import Together, worth_sharing
 from unspool.errors import ShapeError
 
 # The longest table that is multiplied beforehand: all rows at once cost about a tenth of what they
@@ -45,6 +46,7 @@ class Stream:
         outputs: two ``[B H]``; `step` returns the one it has just written.
         rows: of the table, 0 without one.
         width: numbers in the memory of an output, whole panels.
+        threads: how many may share a step: all of torch's where there are many weights, else 1.
 
     Raises:
         BackendError: if the equations cannot be compiled on this machine.
@@ -95,10 +97,16 @@ class Stream:
         self._packed = pack(self._side, matrices)
         self._states = [[self._zeros(self.width) for _ in cell.states] for _ in range(2)]
         self.outputs: list[Tensor] = []
-        self._arguments = [
-            Arguments(self._side, call, self._slots(call, turn), self._packed) for turn in range(2)
-        ]
-        self._shares = [[Share(each.words, each.address)] for each in self._arguments]
+        slots = [self._slots(call, turn) for turn in range(2)]
+        self.threads = self._threads()
+        # By how many threads share a step, 1 or `threads`, the arrays for even and for odd steps.
+        self._arguments = {}
+        for count in {1, self.threads}:
+            several = replace(call, threads=count, across=count)
+            self._arguments[count] = [
+                Arguments(self._side, several, each, self._packed) for each in slots
+            ]
+        self._together = Together()
         self._turn = 0
 
     def _zeros(self, width: int) -> Tensor:
@@ -134,11 +142,26 @@ class Stream:
             the next.
         """
         turn = self._turn
-        arguments = self._arguments[turn]
-        arguments.counter.value = 0
-        self._side.kernel.call(arguments.address)
+        if self.threads > 1:
+            self._together.take(self._shared_step)
+        else:
+            self._step_alone()
         self._turn = 1 - turn
         return self.outputs[turn]
+
+    def _step_alone(self) -> None:
+        arguments = self._arguments[1][self._turn]
+        arguments.counter.value = 0
+        self._side.kernel.call(arguments.address)
+
+    def _shared_step(self, shared: bool) -> None:
+        if shared:
+            arguments = self._arguments[self.threads][self._turn]
+            arguments.reset()
+            self._side.kernel(arguments.address, self.threads)
+            if arguments.counter.value:
+                return
+        self._step_alone()
 
     def look_up(self, row: int) -> None:
         """Take the next step's input from a row of the table.
@@ -148,9 +171,10 @@ class Stream:
         """
         if not 0 <= row < self.rows:
             raise IndexError(f"row {row} of a table with {self.rows} rows")
-        for share in self._shares[self._turn]:
-            for position, value, offset in self._input_words(share):
-                share.words[position] = value.data_ptr() + row * _row_bytes(value) + offset
+        for count in self._arguments:
+            words = self._arguments[count][self._turn].words
+            for position, value in self._input_words():
+                words[position] = value.data_ptr() + row * _row_bytes(value)
 
     def read_from(self, addresses: tuple[int, int]) -> None:
         """Take inputs straight from memory, in turn from one address and the other.
@@ -158,10 +182,10 @@ class Stream:
         Args:
             addresses: of ``[B D]`` numbers of the stream's dtype, contiguous.
         """
-        for shares, address in zip(self._shares, addresses, strict=True):
-            for share in shares:
-                for position, _, offset in self._input_words(share):
-                    share.words[position] = address + offset
+        for pair in self._arguments.values():
+            for arguments, address in zip(pair, addresses, strict=True):
+                for position, _ in self._input_words():
+                    arguments.words[position] = address
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -186,23 +210,19 @@ class Stream:
         """Address of the compiled step."""
         return self._side.kernel.address
 
-    @property
-    def weight_bytes(self) -> int:
-        """How much a step has to read of its weights."""
-        return sum(each.numel() * each.element_size() for each in self._packed)
-
-    def share(self, count: int) -> None:
-        """Make argument arrays for several cores, if its equations allow that and it has enough."""
-        panels = min((len(each) for each in self._packed), default=0)
-        if not self._side.has_blocks and splits(self._side.program) and panels >= count:
-            self._shares = [
-                split(self._side, each, self._packed, count) for each in self._arguments
-            ]
+    def _threads(self) -> int:
+        """How many threads may share a step: its equations must allow it, with panels for all."""
+        size = self.batch * sum(each.numel() * each.element_size() for each in self._packed)
+        panels = max((len(each) for each in self._packed), default=0)
+        if not self._side.program.shared:
+            return 1
+        return max(1, min(worth_sharing(size), panels))
 
     @property
-    def addresses(self) -> list[tuple[int, int]]:
-        """Addresses of each share's argument arrays, for even and for odd steps."""
-        return [(even.address, odd.address) for even, odd in zip(*self._shares, strict=True)]
+    def addresses(self) -> tuple[int, int, int, int]:
+        """Addresses of the argument arrays: for one thread, then for all that may share a step."""
+        alone, shared = self._arguments[1], self._arguments[self.threads]
+        return alone[0].address, alone[1].address, shared[0].address, shared[1].address
 
     @property
     def lookups(self) -> list[tuple[int, int, int, int]]:
@@ -211,22 +231,18 @@ class Stream:
             (
                 even.address + position * 8,
                 odd.address + position * 8,
-                value.data_ptr() + offset,
+                value.data_ptr(),
                 _row_bytes(value),
             )
-            for even, odd in zip(*self._shares, strict=True)
-            for position, value, offset in self._input_words(even)
+            for even, odd in self._arguments.values()
+            for position, value in self._input_words()
         ]
 
-    def _input_words(self, share: Share) -> list[tuple[int, Tensor, int]]:
-        """Where the inputs' addresses stand, what they are rows of, and the bytes to a share's."""
-        program, apart = self._side.program, by_unit(self._side.program)
+    def _input_words(self) -> list[tuple[int, Tensor]]:
+        """Where the inputs' addresses stand, and what they are rows of."""
+        program = self._side.program
         return [
-            (
-                HEADER + WORDS * k,
-                self._inputs[program.nodes[slot.node].name],
-                share.offset if slot.node in apart else 0,
-            )
+            (HEADER + WORDS * k, self._inputs[program.nodes[slot.node].name])
             for k, slot in enumerate(self._side.code.slots)
             if slot.kind == "load" and program.nodes[slot.node].op == "input"
         ]

@@ -36,9 +36,7 @@ class Sweeps:
             numbers: dict[int, ir.Value] = {}
             for stage in stages:
                 gathered = {index: self._register(index) for index in stage.sums}
-                panels = self.b.sdiv(f.padded[stage.axis], I64(f.lanes))
-                first, last = f.share or (I64(0), panels)
-                with f.loop(first, last) as p:
+                with f.loop(*f.panels[stage.axis, 1]) as p:
                     unit = self.b.mul(p, I64(f.lanes))
                     self.equations(stage, row, unit, {}, numbers, gathered)
                 made = {index: self.b.load(place) for index, place in gathered.items()}

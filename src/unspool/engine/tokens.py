@@ -7,11 +7,7 @@ serves every cell, any number of layers and every vocabulary.
 from __future__ import annotations
 
 import ctypes
-import os
-import statistics
 import struct
-import time
-import weakref
 from collections.abc import Sequence
 from functools import cache
 
@@ -22,6 +18,7 @@ from torch import Tensor
 
 from unspool.engine import kernels
 from unspool.engine.control import F64, I64, WORDS, Function
+from unspool.engine.frame import ARRIVED, COUNTER
 from unspool.engine.hoist import filled_axis
 from unspool.engine.products import Products
 from unspool.engine.sampling import (
@@ -37,6 +34,7 @@ from unspool.engine.sampling import (
     filled,
 )
 from unspool.engine.stream import Stream
+from unspool.engine.together import Together, worth_sharing
 from unspool.engine.vectors import FLOATS, Vectors
 
 # Work that threads share: how many shares, the next that nobody has taken, whether the step is odd.
@@ -44,20 +42,16 @@ NUM_SHARES, NEXT, ODD = range(3)
 # Then in the array of words of a program, where pairs serve even and odd steps in turn, and `TEAM`
 # is the address of what runs a function on several threads, or 0:
 NUM_LAYERS, LAYERS, NUM_LOOKUPS, LOOKUPS, HEAD, BIAS, DEPTH, TOP, _, DRAWING, TEAM = range(3, 14)
-# Of a layer: its function, the addresses of the shares' pairs of argument arrays; for a residual
-# connection where the sum goes (0: none), the pairs of addends, and how wide they are.
-STEP, ARGUMENTS, SUM, ABOVE, _, BELOW, _, WIDTH = range(3, 11)
-LAYER_WORDS = 11
+# Of a layer: its function, the pairs of argument arrays for one thread and for those that share its
+# step, and how many they are; for a residual connection where the sum goes (0: none), the pairs of
+# addends, and how wide they are.
+STEP, ALONE, _, SHARED, _, THREADS, SUM, ABOVE, _, BELOW, _, WIDTH = range(12)
+LAYER_WORDS = 12
 # Of what is looked up: two places in argument arrays, the table's address, bytes of a row.
 PLACE, _, TABLE, ROW = range(4)
 LOOKUP_WORDS = 4
 # How far a call goes.
 READ, SCORE, DRAW = range(3)
-# More weights than a core reads quickly: its own cache holds about so much.
-SHARED_BYTES = 2**21
-# Of so many calls the first are tried both ways, three times each: too few to show at the 99th
-# percentile, where waiting for a thread can cost a hundred times the work.
-TRIAL_EVERY, TRIALS = 512, 3
 
 
 class TokenStep:
@@ -105,11 +99,7 @@ class TokenStep:
         self._draw = (ctypes.c_int64 * DRAW_WORDS)()
         self._draw[SCORES], self._draw[WEIGHTS] = memory.data_ptr(), weights.data_ptr()
         self._draw[SIZE], self._draw[FILLED] = self.size, height
-        shared = torch.get_num_threads()
-        for layer in layers:
-            if shared > 1 and layer.weight_bytes >= SHARED_BYTES:
-                layer.share(shared)
-        scorers = shared if packed.numel() * packed.element_size() >= SHARED_BYTES else 1
+        scorers = worth_sharing(packed.numel() * packed.element_size())
         sums = self._connect(layers, residual)
         top = (sums[-1], sums[-1]) if sums else last.outputs
         lookups = _words([word for each in first.lookups for word in each])
@@ -122,24 +112,19 @@ class TokenStep:
         self._alive = (packed, lowest, memory, weights, lookups, sums)
         self._address = ctypes.addressof(self._words)
         self._call = PROTOTYPE(_kernel(str(self.dtype).removeprefix("torch.")).address)
-        several = max(scorers, *(len(layer.addresses) for layer in layers)) > 1
+        several = max(scorers, *(layer.threads for layer in layers)) > 1
         self._team = kernels.team() if several else 0
-        self._trials: tuple[list[float], list[float]] = ([], [])
-        self._calls = 0
+        self._together = Together()
         self.set_sampling()
-        _STEPS.add(self)
 
     def _connect(self, layers: Sequence[Stream], residual: bool) -> list[Tensor]:
         """Give every layer the outputs of the one below; sums of residual connections."""
         words: list[int] = []
         sums: list[Tensor] = []
-        self._pairs: list[object] = []
         below: Sequence[Tensor] = ()
         for layer in layers:
             outputs = [each.data_ptr() for each in layer.outputs]
-            pairs = _words([address for pair in layer.addresses for address in pair])
-            self._pairs.append(pairs)
-            words += [len(layer.addresses), 0, 0, layer.function, ctypes.addressof(pairs)]
+            words += [layer.function, *layer.addresses, layer.threads]
             if below:
                 layer.read_from((below[0].data_ptr(), below[1].data_ptr()))
             if below and residual:
@@ -153,14 +138,10 @@ class TokenStep:
         self._layers = _words(words)
         return sums
 
-    def forget_threads(self) -> None:
-        """Take all shares on the calling thread, as a forked child must."""
-        self._team = self._words[TEAM] = 0
-
     @property
     def together(self) -> bool:
         """Whether several threads share the work at present."""
-        return self._words[TEAM] != 0
+        return self._together.chosen
 
     def set_sampling(self, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> None:
         """How tokens are drawn from now on.
@@ -206,40 +187,19 @@ class TokenStep:
     def _go(self, how: int, token: int, uniform: float) -> int:
         if not 0 <= token < self.rows:
             raise IndexError(f"token {token} is not one of 0 to {self.rows - 1}")
-        if self._team and how != READ:
-            return self._tried(how, token, uniform)
-        return self._call(self._address, how, token, uniform)
-
-    def _tried(self, how: int, token: int, uniform: float) -> int:
-        """A call with or without threads, whichever was faster when both were last tried.
-
-        The result is the same. On an idle machine threads are; beside another busy program one
-        waits for the other for milliseconds.
-        """
-        turn = self._calls % TRIAL_EVERY
-        self._calls += 1
-        if turn >= 2 * TRIALS:
+        if not self._team or how == READ:
             return self._call(self._address, how, token, uniform)
-        together = turn % 2
-        self._words[TEAM] = self._team if together else 0
-        start = time.perf_counter()
-        drawn = self._call(self._address, how, token, uniform)
-        self._trials[together].append(time.perf_counter() - start)
-        if turn == 2 * TRIALS - 1:
-            alone, shared = (statistics.median(each) for each in self._trials)
-            self._words[TEAM] = self._team if shared < alone else 0
-            self._trials = ([], [])
-        return drawn
+
+        def run(shared: bool) -> int:
+            self._words[TEAM] = self._team if shared else 0
+            return self._call(self._address, how, token, uniform)
+
+        return self._together.take(run)
 
 
 PROTOTYPE = ctypes.CFUNCTYPE(
     ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_double
 )
-
-
-_STEPS: weakref.WeakSet[TokenStep] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: [step.forget_threads() for step in _STEPS])
 
 
 def _words(values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
@@ -274,7 +234,7 @@ class _Emitter:
         products = Products(self.module, self.form, self.lanes, avx512)
         self.product = products.function(1, 1)
         self.drawing = DrawCode(self.module, dtype, host)
-        self.step_share, self.score_share = self._step_share(), self._score_share()
+        self.score_share = self._score_share()
 
     def emit(self) -> str:
         f = Function(self.module, "program", I64, [WORDS, I64, I64, F64])
@@ -286,27 +246,36 @@ class _Emitter:
         with f.loop(I64(0), f.word(words, NUM_LAYERS)) as k:
             self._layer(f, b.gep(layers, [b.mul(k, I64(LAYER_WORDS))]))
         with b.if_then(b.icmp_signed(">=", how, I64(SCORE))):
-            self._together(f, self.score_share, words)
+            self._score_together(f, words)
         b.store(b.xor(self.turn, I64(1)), b.gep(words, [I64(ODD)]))
         with b.if_then(b.icmp_signed("==", how, I64(DRAW))):
             b.ret(b.call(self.drawing.draw, [f.pointer(words, DRAWING, I64), uniform]))
         b.ret(I64(0))
         return str(self.module)
 
-    def _together(self, f: Function, share: ir.Function, words: ir.Value) -> None:
+    def _run_together(
+        self, f: Function, program: ir.Value, data: ir.Value, threads: ir.Value
+    ) -> None:
+        """Call a program on several threads; with fewer than asked for some parts are left."""
+        b, whole, number = f.b, ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [program.type, whole, number, number])
+        team = b.inttoptr(self.team, kind.as_pointer())
+        b.call(team, [program, b.bitcast(data, whole), b.trunc(threads, number), number(0)])
+
+    def _several(self, f: Function, threads: ir.Value) -> ir.Value:
+        b = f.b
+        return b.and_(b.icmp_signed(">", threads, I64(1)), b.icmp_signed("!=", self.team, I64(0)))
+
+    def _score_together(self, f: Function, words: ir.Value) -> None:
         """Take all shares, on several threads where there are several and a team is to be had."""
         b, shares = f.b, f.word(words, NUM_SHARES)
         b.store(I64(0), b.gep(words, [I64(NEXT)]))
-        several = b.and_(b.icmp_signed(">", shares, I64(1)), b.icmp_signed("!=", self.team, I64(0)))
-        with b.if_then(several, likely=False):
-            whole, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-            kinds = [share.type, whole, number, number]
-            team = b.inttoptr(self.team, ir.FunctionType(ir.VoidType(), kinds).as_pointer())
-            b.call(team, [share, b.bitcast(words, whole), b.trunc(shares, number), number(0)])
+        with b.if_then(self._several(f, shares), likely=False):
+            self._run_together(f, self.score_share, words, shares)
         # What nobody took: all of it, or what a team smaller than asked for has left.
         with f.repeat() as leave_when:
             leave_when(b.icmp_signed(">=", f.word(words, NEXT), shares))
-            b.call(share, [words])
+            b.call(self.score_share, [words])
 
     def _taken(self, name: str) -> tuple[Function, ir.Value, ir.Value]:
         """The beginning of a function that takes the next share; its words and the number."""
@@ -317,18 +286,6 @@ class _Emitter:
         with b.if_then(b.icmp_signed(">=", mine, f.word(words, NUM_SHARES))):
             b.ret_void()
         return f, words, mine
-
-    def _step_share(self) -> ir.Function:
-        """A share of a layer's step."""
-        f, words, mine = self._taken("step_share")
-        b = f.b
-        pair = b.gep(f.pointer(words, ARGUMENTS, I64), [b.mul(mine, I64(2))])
-        arguments = b.inttoptr(b.load(b.gep(pair, [f.word(words, ODD)])), WORDS)
-        b.store(I64(0), b.inttoptr(f.word(arguments, 0), WORDS))
-        program = ir.FunctionType(ir.VoidType(), [WORDS]).as_pointer()
-        b.call(b.inttoptr(f.word(words, STEP), program), [arguments])
-        b.ret_void()
-        return f.function
 
     def _score_share(self) -> ir.Function:
         """A share of the output product: panel by panel, on top of the bias."""
@@ -368,8 +325,18 @@ class _Emitter:
     def _layer(self, f: Function, words: ir.Value) -> None:
         """Take its step; add what it read to what it gives, where that is wanted."""
         b = f.b
-        b.store(self.turn, b.gep(words, [I64(ODD)]))
-        self._together(f, self.step_share, words)
+        kind = ir.FunctionType(ir.VoidType(), [WORDS]).as_pointer()
+        program, threads = b.inttoptr(f.word(words, STEP), kind), f.word(words, THREADS)
+        taken = f.variable(I64(0))
+        with b.if_then(self._several(f, threads), likely=False):
+            shared = b.inttoptr(self._in_turn(f, words, SHARED), WORDS)
+            counter = self._reset(f, shared)
+            self._run_together(f, program, shared, threads)
+            b.store(b.load(counter), taken)
+        with b.if_then(b.icmp_signed("==", b.load(taken), I64(0)), likely=True):
+            alone = b.inttoptr(self._in_turn(f, words, ALONE), WORDS)
+            self._reset(f, alone)
+            b.call(program, [alone])
         with b.if_then(b.icmp_signed("!=", f.word(words, SUM), I64(0))):
             v = Vectors(b, self.form, self.lanes)
             numbers = self.form.type.as_pointer()
@@ -378,3 +345,11 @@ class _Emitter:
             target = f.pointer(words, SUM, self.form.type)
             with f.loop(I64(0), f.word(words, WIDTH), self.lanes) as i:
                 v.store(b.fadd(v.load(above, i), v.load(below, i)), target, i)
+
+    def _reset(self, f: Function, arguments: ir.Value) -> ir.Value:
+        """Make an argument array ready for one more run; where its threads are counted."""
+        b = f.b
+        counter, arrived = (b.inttoptr(f.word(arguments, k), WORDS) for k in (COUNTER, ARRIVED))
+        b.store(I64(0), counter)
+        b.store(I64(0), arrived)
+        return counter

@@ -1,0 +1,86 @@
+"""Whether a step is worth sharing between threads, found by trying.
+
+On an idle machine two cores read the weights in half of the time. Beside another busy program one
+of them waits for the other for milliseconds, which no rule foresees.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+import weakref
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from unspool.engine import kernels
+
+# Of weights, times rows. Two cores of 2 MiB cache each, LSTM, GRUs and vanilla cell of 64 to 512
+# units: half a MiB is faster alone, 1 MiB takes the same time, 1.1 MiB is faster shared.
+SHARED_BYTES = 2**20
+# Of so many calls the first are tried both ways, three times each: too few to show at the 99th
+# percentile, where waiting for a thread can cost a hundred times the work.
+TRIAL_EVERY, TRIALS = 512, 3
+
+Result = TypeVar("Result")
+
+
+def worth_sharing(size: int) -> int:
+    """How many threads are to be tried for a step.
+
+    Args:
+        size: bytes of weights, times the rows they are multiplied with.
+    """
+    if size < SHARED_BYTES or not kernels.meet():
+        return 1
+    return min(torch.get_num_threads(), os.cpu_count() or 1)
+
+
+class Together:
+    """Takes the faster of two ways, which are both tried from time to time.
+
+    Attributes:
+        chosen: whether threads share the work at present.
+        allowed: whether they may; a forked child has none.
+
+    Example:
+        >>> Together().take(lambda shared: "shared" if shared else "alone")
+        'alone'
+    """
+
+    def __init__(self) -> None:
+        self.chosen, self.allowed = False, True
+        self._calls = 0
+        self._times: tuple[list[float], list[float]] = ([], [])
+        _ALL.add(self)
+
+    def take(self, run: Callable[[bool], Result]) -> Result:
+        """Run one call.
+
+        Args:
+            run: does it; its argument says whether on several threads. The result is the same.
+        """
+        turn = self._calls % TRIAL_EVERY
+        self._calls += 1
+        if turn >= 2 * TRIALS or not self.allowed:
+            return run(self.chosen)
+        shared = turn % 2 == 1
+        start = time.perf_counter()
+        result = run(shared)
+        self._times[shared].append(time.perf_counter() - start)
+        if turn == 2 * TRIALS - 1:
+            alone, together = (statistics.median(each) for each in self._times)
+            self.chosen = together < alone
+            self._times = ([], [])
+        return result
+
+    def forbid(self) -> None:
+        """Never share from now on."""
+        self.chosen = self.allowed = False
+
+
+_ALL: weakref.WeakSet[Together] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: [each.forbid() for each in _ALL])
