@@ -18,7 +18,7 @@ from scanning import (
 )
 from tolerance import assert_close
 from unspool.cells import CELLS
-from unspool.engine import backward
+from unspool.engine import backward, kernels, together
 from unspool.engine.language import bilinear, cell, log, tanh
 from unspool.engine.plan import plan_of
 from unspool.engine.rows import arrange_rows, members, team
@@ -277,6 +277,51 @@ def test_fused_bilinear_forms_are_those_of_the_readable_loop(member, layout, mon
         options = options_for(layout, sizes) | {"mask": mask_for(case[2])}
         found = everything(member, "llvm", case, **options)
         assert_same(found, everything(member, "reference", case, **options), joint=1 in sizes[2:])
+
+
+# Few rows with many weights.
+
+
+@pytest.fixture
+def shared_units(monkeypatch):
+    """Two threads that share units, however few the weights are."""
+    for name in ("SHARED_BYTES", "CACHED_BYTES"):
+        monkeypatch.setattr(together, name, 0)
+    with threads(2):
+        yield
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_threads_that_share_units_compute_what_one_does_forwards_and_backwards(name, shared_units):
+    member = CELLS[name]
+    plan = plan_of(member, False, torch.float64)
+    for sizes in [(5, 1, 2, 70), (4, 3, 5, 33)]:
+        case = draw_case(member, sizes)
+        assert (together.scan_team(plan, *sizes[1::2]) == (1, 2)) == plan.shared or plan.diagonal
+        for layout in ("forward", "ragged backward"):
+            options = options_for(layout, sizes)
+            found = everything(member, "llvm", case, **options)
+            with threads(1):
+                assert_same(found, everything(member, "llvm", case, **options))
+
+
+def test_scan_is_done_alone_where_the_team_is_smaller_than_asked_for(monkeypatch, shared_units):
+    case = draw_case(CELLS["gru"], (3, 2, 3, 70))
+    expected = everything(CELLS["gru"], "llvm", case)
+    monkeypatch.setattr(kernels, "_parallel", lambda: kernels.in_turn)  # one thread, two shares
+    assert_same(everything(CELLS["gru"], "llvm", case), expected)
+
+
+def test_scan_shares_rows_unless_they_are_few_and_the_weights_many():
+    plan, small = plan_of(CELLS["lstm"], False, torch.float32), 64
+    with threads(2):
+        teams = {
+            (rows, units): together.scan_team(plan, rows, units)
+            for rows in (1, 2, 8, 64)
+            for units in (small, 512)
+        }
+    assert [teams[rows, 512] for rows in (1, 2, 8, 64)] == [(1, 2), (1, 2), (1, 2), (2, 1)]
+    assert [teams[rows, small] for rows in (1, 2, 8, 64)] == [(1, 1), (2, 1), (2, 1), (2, 1)]
 
 
 # Cells whose units do not look at each other.

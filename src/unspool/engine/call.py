@@ -102,8 +102,8 @@ def run(call: Call, side: Side, slots: Sequence[tuple[Tensor, bool, Tensor | Non
     arguments = Arguments(side, call, slots, packed)
     side.kernel(arguments.address, call.threads)
     if not arguments.counter.value:  # fewer threads than were asked for, where all had to be there
-        alone = replace(call, threads=1, across=1)
-        side.kernel(Arguments(side, alone, slots, packed).address, 1)
+        arguments = Arguments(side, replace(call, threads=1, across=1), slots, packed)
+        side.kernel(arguments.address, 1)
 
 
 class Arguments:

@@ -25,8 +25,9 @@ from unspool.engine.language import Cell
 from unspool.engine.lookup import Lookup
 from unspool.engine.memory import POOL
 from unspool.engine.plan import Plan, plan_of, refusal
-from unspool.engine.rows import Pack, Rows, arrange_rows, sorted_rows, team, unsorted_rows
+from unspool.engine.rows import Pack, Rows, arrange_rows, sorted_rows, unsorted_rows
 from unspool.engine.stages import axis_of
+from unspool.engine.together import scan_team
 from unspool.engine.twice import core_loop
 
 __all__ = ["refusal", "scan"]
@@ -106,7 +107,7 @@ class _Core(torch.autograd.Function):
         split = [num_families, num_prepared, len(plan.core.states)]
         families, prepared, state, streams = _parts(tensors, split)
         units = state[0].shape[-1]
-        by_rows, across = team(rows.batch, plan.sharing(units), torch.get_num_threads())
+        by_rows, across = scan_team(plan, rows.batch, units)
         call = Call(plan, rows, units, features, by_rows * across, across=across)
         _place_parameters(call, families, prepared)
         _place_streams(call, streams)

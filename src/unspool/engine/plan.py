@@ -92,9 +92,11 @@ class Plan:
         """Whether no unit looks at another, forwards and backwards."""
         return self.shared and not (self.schedule.forward.meets or self.schedule.backward.meets)
 
-    def sharing(self, units: int) -> int:
-        """How many threads may share the units of a row at most."""
-        return self.padded(units) // self.padded(1) if self.diagonal else 1
+    @property
+    def num_products(self) -> int:
+        """How many matrices a step multiplies with."""
+        groups = (group for stage in self.schedule.forward.stages for group in stage.groups)
+        return sum(len(group.nodes) * len(group.terms[0]) for group in groups)
 
     @cached_property
     def forward(self) -> Side:

@@ -1,4 +1,4 @@
-"""Whether a step is worth sharing between threads, found by trying.
+"""Who shares the units of few rows: how many threads, and whether a step is worth it by trying.
 
 On an idle machine two cores read the weights in half of the time. Beside another busy program one
 of them waits for the other for milliseconds, which no rule foresees.
@@ -16,10 +16,15 @@ from typing import TypeVar
 import torch
 
 from unspool.engine import kernels
+from unspool.engine.plan import Plan
+from unspool.engine.rows import team
 
 # Of weights, times rows. Two cores of 2 MiB cache each, LSTM, GRUs and vanilla cell of 64 to 512
 # units: half a MiB is faster alone, 1 MiB takes the same time, 1.1 MiB is faster shared.
 SHARED_BYTES = 2**20
+# Over time every thread that takes rows reads all recurrent weights at every step. Beyond its own
+# cache half of the weights for all rows is faster, but for so many rows that arithmetic decides.
+CACHED_BYTES, FEW_ROWS = 2**21, 16
 # Of so many calls the first are tried both ways, three times each: too few to show at the 99th
 # percentile, where waiting for a thread can cost a hundred times the work.
 TRIAL_EVERY, TRIALS = 512, 3
@@ -36,6 +41,25 @@ def worth_sharing(size: int) -> int:
     if size < SHARED_BYTES or not kernels.meet():
         return 1
     return min(torch.get_num_threads(), os.cpu_count() or 1)
+
+
+def scan_team(plan: Plan, rows: int, units: int) -> tuple[int, int]:
+    """How many threads share the rows of a scan, and how many the units of the same rows.
+
+    Args:
+        plan: of the cell.
+        rows: B.
+        units: H.
+    """
+    threads = torch.get_num_threads()
+    vectors = plan.padded(units) // plan.lanes
+    if plan.diagonal:
+        return team(rows, vectors, threads)
+    size = plan.num_products * plan.padded(units) ** 2 * plan.dtype.itemsize
+    many = size >= SHARED_BYTES if rows < threads else size > CACHED_BYTES
+    if many and rows <= FEW_ROWS and plan.shared and kernels.meet():
+        return 1, max(1, min(threads, os.cpu_count() or 1, vectors // 2))
+    return team(rows, 1, threads)
 
 
 class Together:
