@@ -13,8 +13,9 @@ from tests.tolerance import assert_close
 
 from unspool.data.arrays import read_arrays
 from unspool.data.augment import mirrored, moved
+from unspool.data.image_file import read_image
 from unspool.data.image_settings import ImageSettings
-from unspool.data.images import ImageEncoder, read_image
+from unspool.data.images import ImageEncoder
 from unspool.data.made_samples import SHAPES, shapes
 from unspool.errors import ConfigError, DataError
 

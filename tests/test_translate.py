@@ -10,6 +10,7 @@ import command_line
 import faults
 from unspool import jobs
 from unspool.config import resolve
+from unspool.data.measured import read_measured
 from unspool.data.reading import read
 from unspool.data.settings import DataSettings
 from unspool.data.target_encoder import TargetEncoder
@@ -241,7 +242,8 @@ def test_report_says_how_near_the_answers_come_and_what_simple_methods_do(run):
 
 def test_an_input_with_several_truths_is_asked_once(pairs_file):
     settings = settings_for()
-    job = translate.measuring(job_of(pairs_file)[0], pairs_file, settings)
+    found = read_measured(pairs_file, settings.data, settings.task)
+    job = translate.measuring(job_of(pairs_file)[0], found, str(pairs_file))
     truths = dict(zip(job.test.inputs, job.test.truths, strict=True))
     assert len(truths) == len(job.test) == SOURCES
     assert truths["two egg"] == ["deux œuf", "deux petit œuf"]

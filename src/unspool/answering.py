@@ -248,11 +248,7 @@ def _own_data(run: Path, tell: Callable[[str], None]) -> Reading:
 
 def _tell_refused(reading: Reading, tell: Callable[[str], None]) -> None:
     if reading.refused:
-        first = reading.refused[0]
-        tell(
-            f"{reading.total:,} {reading.unit}: {reading.used:,} used, {len(reading.refused):,} "
-            f"refused; the first: {first.place}: {first.reason}"
-        )
+        tell(reading.refusals)
 
 
 def _row(examples: Examples, index: int) -> dict[str, Any]:

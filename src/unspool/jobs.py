@@ -13,7 +13,9 @@ from unspool.comparing.folds import cross_validate
 from unspool.comparing.going_on import go_on
 from unspool.comparing.several import is_several
 from unspool.config import Settings, Wish, resolve
+from unspool.data.measured import doubts_about, read_measured
 from unspool.data.opening import open_source, read_source
+from unspool.data.text import printable
 from unspool.errors import ConfigError
 from unspool.one_training import (
     Prepared,
@@ -183,7 +185,10 @@ def evaluate(
     job = prepared_again(Run.open(run), record, reading)
     name = job.measured_on
     if file is not None:
-        job, name = task.measuring(job, file, settings), str(file)
+        found = read_measured(file, settings.data, settings.task)
+        for doubt in doubts_about(found, reading, settings.data):
+            told(observers, "warning", text=f"{printable(file)}: {doubt}")
+        job, name = task.measuring(job, found, str(file)), str(file)
     measured = job.judge(predictor.model)
     if adaptive:
         measured["adaptive"] = _adapted(predictor.model, job, observers)

@@ -157,20 +157,17 @@ class ExamplePredictor:
 
     Attributes:
         model: in evaluation mode.
+        task: what it does, a key of `unspool.tasks.table.TASKS`.
         answers: of the task.
         where: the folder it came from.
         step: updates behind it; None for a finished model.
     """
 
     model: nn.Module
+    task: str
     answers: Answers
     where: Path
     step: int | None = None
-
-    @property
-    def task(self) -> str:
-        """What the model does."""
-        return self.answers.task
 
     def predict(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
         """One answer for every input, as plain values.
@@ -298,7 +295,8 @@ class _Plan:
                     f"{self.shape['vocabulary']}; it is of another model."
                 )
             return Predictor(model, tokenizer, where, step)
-        return ExamplePredictor(model, task.restore(self.files, str(where)), where, step)
+        answers = task.restore(self.files, str(where))
+        return ExamplePredictor(model, self.task, answers, where, step)
 
 
 def _load_model(folder: Path, device: torch.device) -> Predictor | ExamplePredictor:

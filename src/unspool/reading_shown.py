@@ -101,7 +101,7 @@ def _lengths(lengths: Mapping[str, Any] | None) -> Iterator[str]:
     most = max((each["count"] for each in bars), default=0)
     for each in bars:
         bar = "█" * round(BAR * each["count"] / most) if most else ""
-        yield f"  {each['from']:>6,g} to {each['to']:>6,g}  {bar} {each['count']:,}"
+        yield f"  {each['from']:>6,} to {each['to']:>6,}  {bar} {each['count']:,}"
 
 
 def _joined(value: Any) -> str:

@@ -154,6 +154,8 @@ def answer_line(row: Mapping[str, Any]) -> str:
     if "forecast" in row:
         return forecast_line(row)
     given, answer = row["input"], row["answer"]
+    if given is None:  # numbers: the columns they stand in
+        given = ", ".join(f"{name} {value}" for name, value in row.get("row", {}).items())[:WIDTH]
     if isinstance(answer, list) and isinstance(given, list):
         return " ".join(f"{word}/{tag}" for word, tag in zip(given, answer, strict=True))
     shown = f"{answer:g}" if isinstance(answer, float) else str(answer)
@@ -201,3 +203,4 @@ def explained_lines(row: Mapping[str, Any]) -> Iterator[str]:
 
 
 BAR = 10
+WIDTH = 60  # of an input

@@ -103,7 +103,8 @@ def read_token_lines(text: str, file: str, width: int | None = None) -> Table:
                 continue
             if len(cells) != width:
                 many = f"{len(cells)} column{'s' if len(cells) > 1 else ''}"
-                problem = problem or f"line {number} has {many}, wanted {width}"
+                where = f"line {number} has " if number > start else ""
+                problem = problem or f"{where}{many}, wanted {width}"
             words.append(cells)
         if problem:
             table.refused.append(Refused(Place(file, start), problem))

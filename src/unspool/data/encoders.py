@@ -7,7 +7,9 @@ depends on), ``fit``, ``to_dict``, ``from_dict``, ``encode`` (one input to numbe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from unspool.data.examples import Examples
@@ -61,6 +63,30 @@ def encode_all(encoder: Any, examples: Examples) -> list[Any]:
         except DataError as error:
             raise DataError(f"{place}: {error}") from error
     return encoded
+
+
+def num_cut(encoder: Any, examples: Examples, encoded: Sequence[Any]) -> int:
+    """How many inputs lost their end to ``data.max_length``.
+
+    Args:
+        encoder: what encoded them.
+        examples: whose inputs.
+        encoded: numbers of each.
+
+    Example:
+        >>> from unspool.data.settings import DataSettings
+        >>> from unspool.data.table import Place
+        >>> texts = Examples("text", ["to be", "or"], [None, None], [Place("f", 1)] * 2)
+        >>> encoder = TextEncoder.fit(texts.inputs, DataSettings(max_length=2, too_long="truncate"))
+        >>> num_cut(encoder, texts, encode_all(encoder, texts))
+        1
+    """
+    most = getattr(encoder, "max_length", 0)
+    if not most or not encoder.truncates:
+        return 0
+    full = [index for index, each in enumerate(encoded) if length_of(each) == most]
+    whole = encode_all(replace(encoder, max_length=sys.maxsize), examples.take(full))
+    return sum(length_of(each) > most for each in whole)
 
 
 def length_of(encoded: Any) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from unspool.data.examples import Examples
+from unspool.data.image_file import read_image
 from unspool.data.recognised import Recognised
 from unspool.data.roles import profile
 from unspool.data.series import read_series
@@ -18,6 +19,7 @@ from unspool.data.series_settings import SeriesSettings
 from unspool.data.settings import DataSettings
 from unspool.data.sound_file import read_sound
 from unspool.data.table import Refused, Table, decimal, short
+from unspool.data.text import printable
 from unspool.errors import DataError
 
 
@@ -238,7 +240,7 @@ def _words(cell: Any) -> list[str]:
 def _file(cell: Any, table: Table, index: int, kind: str) -> str:
     """A path as given if absolute, else from the folder of the table; it must be a file's.
 
-    A sound must also be whole: a damaged one is refused here, with its row, not in training.
+    It must also be whole: what is damaged is refused here, with its row, not in training.
     """
     text = _text(cell).strip()
     path = Path(table.places[index].file).parent / text if table.beside else Path(text)
@@ -248,11 +250,12 @@ def _file(cell: Any, table: Table, index: int, kind: str) -> str:
         there = False
     if not there:
         raise ValueError(f"there is no file {short(str(path))}")
-    if kind == "sound" and path.suffix.lower() == ".wav":
-        try:
-            read_sound(path)
-        except DataError as error:
-            raise ValueError(str(error).removesuffix(".")) from error
+    try:
+        (read_sound if kind == "sound" else read_image)(path)
+    except DataError as error:
+        said = str(error).removesuffix(".")
+        own = table.places[index].file == str(path)  # the place names it already
+        raise ValueError(said.removeprefix(f"{printable(path)}: ") if own else said) from error
     return str(path)
 
 

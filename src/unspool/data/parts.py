@@ -62,9 +62,10 @@ def split(
     wanted = [part for part in shares if shares[part] > 0]
     places = {key: position(key, seed) for key in dict.fromkeys(deciding)}
     if len(places) < len(wanted):
-        what = "groups" if groups is not None else "inputs"
+        what = "group" if groups is not None else "input"
+        count = f"{len(places)} different {what}s" if len(places) > 1 else f"a single {what}"
         raise DataError(
-            f"{len(places)} different {what} cannot make {len(wanted)} parts "
+            f"{count} cannot make {len(wanted)} parts "
             f"({', '.join(wanted)}); give more rows, or files for --data.validation and "
             "--data.test."
         )

@@ -68,6 +68,22 @@ class Reading:
     def __post_init__(self) -> None:
         assert self.used + len(self.refused) == self.total, "a row was dropped silently"
 
+    @property
+    def refusals(self) -> str:
+        """How many rows are used and refused, and why the first of those; empty if all are used.
+
+        Example:
+            >>> read([("good", "1"), ("bad", "0"), ("", "1"), ("x", "1"), ("y", "0")]).refusals
+            '5 rows: 4 used, 1 refused; the first: data, line 3: the text is empty'
+        """
+        if not self.refused:
+            return ""
+        first = self.refused[0]
+        return (
+            f"{self.total:,} {self.unit}: {self.used:,} used, {len(self.refused):,} refused; the "
+            f"first: {first.place}: {first.reason}"
+        )
+
     def part(self, name: str) -> Examples:
         """The examples of one part.
 

@@ -171,7 +171,8 @@ def _refuse_nul(body: bytes, offset: int, name: str) -> None:
         line = body.count(b"\n", 0, position) + 1
         raise DataError(
             f"{name}: byte {position + offset} (line {line}) is zero, so the file is binary; "
-            "wanted text (for UTF-16 without a mark: --data.encoding utf-16-le)."
+            "wanted text (for UTF-16 without a mark: --data.encoding "
+            f"utf-16-{'le' if position % 2 else 'be'})."
         )
 
 

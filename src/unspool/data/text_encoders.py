@@ -229,6 +229,12 @@ class WordsEncoder:
 def fitting(ids: Tensor, most: int, truncates: bool) -> Tensor:
     """The first ``most`` of a row, or the refusal of a longer one.
 
+    Args:
+        ids: of every step, ``[T]`` or ``[T D]``.
+        most: steps that may be read; with 0 nothing is cut, and what one batch would hold no
+            memory for (`LONGEST`) is refused.
+        truncates: whether a longer row loses its end.
+
     Raises:
         DataError: if it is longer and may not be truncated.
 
@@ -236,6 +242,11 @@ def fitting(ids: Tensor, most: int, truncates: bool) -> Tensor:
         >>> fitting(torch.arange(5), 3, truncates=True)
         tensor([0, 1, 2])
     """
+    if not most and len(ids) > LONGEST:
+        raise DataError(
+            f"has {len(ids):,} steps, and more than {LONGEST:,} are read only if asked for: set "
+            "data.max_length to how many, and data.too_long to 'truncate' to cut what is longer."
+        )
     if not most or len(ids) <= most:
         return ids
     if not truncates:
@@ -248,3 +259,6 @@ def fitting(ids: Tensor, most: int, truncates: bool) -> Tensor:
 
 UNKNOWN_CHARACTER = 1
 LONGEST_WORD = 40
+# Steps of a row that are read unasked: a batch of 32 is as wide as its longest row, and with 256
+# units each of its steps takes about 8 kB an example while it is learnt.
+LONGEST = 16_384

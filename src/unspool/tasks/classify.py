@@ -26,6 +26,7 @@ from unspool.tasks.mistakes import surest_mistakes
 from unspool.tasks.supervised import SupervisedJob
 
 build = supervised.build
+measuring = supervised.measuring
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +149,6 @@ def prepare(reading: Any, settings: Any, files: Mapping[str, str] | None = None)
         DataError: if there is only one class, or a part is empty.
     """
     return supervised.prepare(reading, settings, ClassRules, simple_methods, files)
-
-
-def measuring(job: SupervisedJob, file: Any, settings: Any) -> SupervisedJob:
-    """The same job, judged on another file."""
-    return supervised.measuring(job, file, settings)
 
 
 def restore(files: Mapping[str, str], where: str) -> ExampleAnswers:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from unspool.data.encoders import encode_all, length_of
 from unspool.data.examples import Examples
 from unspool.data.parting import content_key
-from unspool.data.reading import Reading, read
+from unspool.data.reading import Reading
 from unspool.errors import DataError
 from unspool.layers.dropout import derived_seed
 from unspool.layers.state import State
@@ -283,15 +283,14 @@ def prepare_pairs(
     )
 
 
-def measuring_pairs(job: DecodeJob, file: str | Path, settings: Any) -> DecodeJob:
+def measuring_pairs(job: DecodeJob, found: Reading, name: str) -> DecodeJob:
     """The same job, judged on all pairs of another file.
 
     Raises:
-        DataError: if the file cannot be read, or has other inputs.
+        DataError: if it has other inputs.
     """
-    examples = read([file], settings.data, settings.task, whole=True).examples
-    test = asked_of(examples, job.answers)
-    return replace(job, test=test, measured_on=str(file), _counts={})
+    test = asked_of(found.examples, job.answers)
+    return replace(job, test=test, measured_on=name, _counts={})
 
 
 def encoded_pairs(examples: Examples, answers: DecodeAnswers) -> Part:

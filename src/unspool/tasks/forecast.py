@@ -6,14 +6,13 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unspool.data.reading import Reading, read
+from unspool.data.reading import Reading
 from unspool.data.scaled_series import ScaledSeries
 from unspool.data.series_parts import origins
 from unspool.data.series_windows import SeriesEncoder
@@ -260,27 +259,27 @@ def prepare(reading: Reading, settings: Any, files: Mapping[str, str] | None = N
     )
 
 
-def measuring(job: ForecastJob, file: str | Path, settings: Any) -> ForecastJob:
+def measuring(job: ForecastJob, found: Reading, name: str) -> ForecastJob:
     """The same job, judged on another file: from every step that has a lookback before it.
 
     Raises:
-        DataError: if the file cannot be read, or holds other columns or series, or too few steps.
+        DataError: if it holds other columns or series, or too few steps.
     """
-    examples = read([file], settings.data, settings.task, whole=True).examples
     answers = ForecastAnswers(job.encoder)
     named = {each.series.series.name: each for each in job.learnt}
-    found = answers.usable(examples.inputs[0])
+    series = answers.usable(found.examples.inputs[0])
     L, H = job.encoder.settings.lookback, job.encoder.settings.horizon
-    starts = [origins(range(len(each)), L, H) for each in found]
+    starts = [origins(range(len(each)), L, H) for each in series]
     if not any(map(len, starts)):
         raise DataError(
-            f"{file}: {max(map(len, found))} steps; a forecast of {H} steps from {L} wants {L + H}."
+            f"{name}: {max(map(len, series))} steps; a forecast of {H} steps from {L} wants "
+            f"{L + H}."
         )
     return replace(
         job,
-        learnt=[named[each.series.name] for each in found],
-        test=Windows(found, starts),
-        measured_on=str(file),
+        learnt=[named[each.series.name] for each in series],
+        test=Windows(series, starts),
+        measured_on=name,
         _rows={},
     )
 

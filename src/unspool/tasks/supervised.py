@@ -10,16 +10,15 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unspool.data.encoders import encode_all, fit_encoder, length_of
+from unspool.data.encoders import encode_all, fit_encoder, length_of, num_cut
 from unspool.data.examples import Examples
-from unspool.data.reading import Reading, read
+from unspool.data.reading import Reading
 from unspool.engine.language import Cell
 from unspool.errors import DataError
 from unspool.layers.dropout import derived_seed
@@ -306,14 +305,17 @@ def prepare(
     pretrained = Pretrained.of(encoder, settings)
     if files is None and pretrained is not None:
         pretrained.check_width(settings)
+    made = {name: encoded_part(part, encoder, rules) for name, part in parts.items()}
+    cut = sum(num_cut(encoder, parts[name], made[name].encoded) for name in PARTS)
+    told = f"{cut} of {len(reading.examples)} inputs were cut to data.max_length."
     return SupervisedJob(
         rules=rules,
         encoder=encoder,
-        **{name: encoded_part(part, encoder, rules) for name, part in parts.items()},
+        **made,
         batch=settings.train.batch,
         seed=settings.seed,
         simple=simple,
-        warnings=tuple(reading.warnings),
+        warnings=(*reading.warnings, *([told] if cut else [])),
         pretrained=pretrained,
     )
 
@@ -329,15 +331,14 @@ def encoded_part(examples: Examples, encoder: Any, rules: Rules) -> Part:
     return Part(examples.inputs, examples.targets, encoded, numbers, examples.places)
 
 
-def measuring(job: SupervisedJob, file: str | Path, settings: Any) -> SupervisedJob:
+def measuring(job: SupervisedJob, found: Reading, name: str) -> SupervisedJob:
     """The same job, judged on all examples of another file.
 
     Raises:
-        DataError: if the file cannot be read, or has other inputs or targets.
+        DataError: if it has other inputs or targets.
     """
-    examples = read([file], settings.data, settings.task, whole=True).examples
-    test = encoded_part(examples, job.encoder, job.rules)
-    return replace(job, test=test, measured_on=str(file), _rows={})
+    test = encoded_part(found.examples, job.encoder, job.rules)
+    return replace(job, test=test, measured_on=name, _rows={})
 
 
 def plain(answer: Any) -> Any:

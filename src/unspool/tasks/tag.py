@@ -27,6 +27,7 @@ from unspool.tasks.spans import scheme_of, span_scores
 from unspool.tasks.supervised import SupervisedJob
 
 build = supervised.build
+measuring = supervised.measuring
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +181,6 @@ def prepare(reading: Any, settings: Any, files: Mapping[str, str] | None = None)
         DataError: if there is only one label, or a part is empty.
     """
     return supervised.prepare(reading, settings, TagRules, simple_methods, files)
-
-
-def measuring(job: SupervisedJob, file: Any, settings: Any) -> SupervisedJob:
-    """The same job, judged on another file."""
-    return supervised.measuring(job, file, settings)
 
 
 def restore(files: Mapping[str, str], where: str) -> ExampleAnswers:

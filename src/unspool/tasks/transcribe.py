@@ -31,6 +31,7 @@ from unspool.tasks.supervised import SupervisedJob
 from unspool.tasks.transcript_answers import TranscriptAnswers
 
 build = supervised.build
+measuring = supervised.measuring
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,11 +269,6 @@ def steps_needed(classes: Sequence[int]) -> int:
         4
     """
     return len(classes) + sum(a == b for a, b in pairwise(classes))
-
-
-def measuring(job: SupervisedJob, file: Any, settings: Any) -> SupervisedJob:
-    """The same job, judged on another file."""
-    return supervised.measuring(job, file, settings)
 
 
 def restore(files: Mapping[str, str], where: str) -> TranscriptAnswers:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unspool.data.opening import Texts
 from unspool.data.streams import Streams, Window
-from unspool.data.text import read_text
 from unspool.data.tokenizer import Tokenizer
 from unspool.data.tokens import load_tokenizer
 from unspool.engine.language import Cell
@@ -204,15 +203,14 @@ def prepare(data: Any, settings: Any, files: Mapping[str, str] | None = None) ->
     )
 
 
-def measuring(job: LanguageJob, file: str | Path, settings: Any) -> LanguageJob:
+def measuring(job: LanguageJob, found: Texts, name: str) -> LanguageJob:
     """The same job, judged on another text.
 
     Raises:
-        DataError: if the text cannot be read or holds what the vocabulary lacks.
+        DataError: if it holds what the vocabulary lacks.
     """
-    text = read_text(file, settings.data.encoding)
-    ids = torch.from_numpy(job.corpus.tokenizer.encode(text, str(file)))
-    corpus = replace(job.corpus, validation=ids, validation_characters=len(text))
+    ids = torch.from_numpy(job.corpus.tokenizer.encode(found.text, name))
+    corpus = replace(job.corpus, validation=ids, validation_characters=len(found.text))
     return replace(job, corpus=corpus)
 
 
