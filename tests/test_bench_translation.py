@@ -5,8 +5,8 @@ import torch
 
 from unspool.bench import translation
 from unspool.bench.harness import Disagreement, Effort
-from unspool.bench.joeynmt_peer import JoeyTranslator, joeynmt_missing
 from unspool.bench.translation import TranslationScale, contenders, sentences, translated
+from unspool.bench.translation_peers import JoeyTranslator, joeynmt_missing
 
 SCALE = TranslationScale(
     hidden=(8,),

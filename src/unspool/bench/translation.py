@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from unspool.bench.batches import Told
 from unspool.bench.harness import Disagreement, Effort
-from unspool.bench.joeynmt_peer import JoeyTranslator, joeynmt_missing
 from unspool.bench.results import Figure, Row, Verdict
+from unspool.bench.translation_peers import JoeyTranslator, PlainTranslator, joeynmt_missing
 from unspool.cells import CELLS
 from unspool.models.decoding import decode
 from unspool.models.decoding_settings import DecodingSettings
@@ -186,98 +185,3 @@ def sentences(scale: TranslationScale, rows: int) -> tuple[Tensor, Tensor]:
     )  # fmt: skip
     lengths[0] = scale.longest
     return tokens, lengths
-
-
-class PlainTranslator(nn.Module):
-    """The same model as one would write it in PyTorch.
-
-    Args:
-        model: whose weights it takes.
-    """
-
-    def __init__(self, model: EncoderDecoder) -> None:
-        super().__init__()
-        own = model.decoder
-        self.begin, self.end, self.feeds = own.begin, own.end, own.attends == "feeding"
-        self.source = nn.Embedding.from_pretrained(model.embedding.weight.detach())
-        self.target = nn.Embedding.from_pretrained(own.weight.detach())
-        self.encoder = model.encoder.to_torch()
-        layer = own.recurrent.to_torch()
-        self.cell = nn.LSTMCell(layer.input_size, layer.hidden_size)
-        self.cell.load_state_dict(
-            {name.removesuffix("_l0"): value for name, value in layer.state_dict().items()}
-        )
-        self.bridge, self.key = own.bridge.learnt[0], own.attention.key
-        self.combine, self.head = own.combine, own.head
-
-    def read(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """Memory, its keys, where it ends, and the first state."""
-        packed = nn.utils.rnn.pack_padded_sequence(
-            self.source(tokens), lengths, batch_first=True, enforce_sorted=False
-        )
-        outputs, (h, c) = self.encoder(packed)
-        outputs, _ = nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True)
-        summary = torch.cat([h[0], c[0], h[1], c[1]], 1)
-        h, c = self.bridge(summary).tanh().chunk(2, 1)
-        padding = torch.arange(outputs.shape[1]) >= lengths[:, None]
-        return outputs, self.key(outputs), padding, h, c
-
-    def step(
-        self, token: Tensor, h: Tensor, c: Tensor, fed: Tensor, memory: tuple[Tensor, ...]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Log probabilities of the next token, and the states."""
-        outputs, keys, padding = memory
-        x = self.target(token)
-        h, c = self.cell(torch.cat([x, fed], 1) if self.feeds else x, (h, c))
-        scores = torch.bmm(keys, h[:, :, None])[:, :, 0].masked_fill(padding, -torch.inf)
-        context = torch.bmm(scores.softmax(1)[:, None], outputs)[:, 0]
-        z = self.combine(torch.cat([h, context], 1)).tanh()
-        return F.log_softmax(self.head(z), 1), h, c, z
-
-    @torch.no_grad()
-    def translate(
-        self, tokens: Tensor, lengths: Tensor, most: list[int], beam: int
-    ) -> list[tuple[int, ...]]:
-        """The best answer to each sentence, by mean log probability."""
-        B = len(tokens)
-        *memory, h, c = self.read(tokens, lengths)
-        tiled = torch.arange(B).repeat_interleave(beam)
-        memory = [value[tiled] for value in memory]
-        h, c = h[tiled], c[tiled]
-        fed = torch.zeros_like(h)
-        total = torch.full((B, beam), -torch.inf)
-        total[:, 0] = 0.0
-        written = torch.full((B * beam, 1), self.begin)
-        rows, longest = torch.arange(B), torch.tensor(most)
-        found: list[list[tuple[float, tuple[int, ...]]]] = [[] for _ in range(B)]
-        while len(rows):
-            step = written.shape[1] - 1
-            chances, h, c, fed = self.step(written[:, -1], h, c, fed, tuple(memory))
-            chances[:, self.begin] = -torch.inf
-            full = (longest[rows] == step).repeat_interleave(beam)
-            if full.any():
-                ending = chances[full, self.end]
-                chances[full] = -torch.inf
-                chances[full, self.end] = ending
-            V = chances.shape[1]
-            best, index = (total.view(-1, 1) + chances).view(len(rows), -1).topk(2 * beam)
-            parent, token = index // V, index % V
-            ended = (token == self.end) & best.isfinite()
-            for place, rank in ended[:, :beam].nonzero().tolist():
-                answers = found[int(rows[place])]
-                if len(answers) < beam:
-                    text = written[place * beam + int(parent[place, rank]), 1:].tolist()
-                    answers.append((float(best[place, rank]) / (step + 1), tuple(text)))
-            total, chosen = best.masked_fill(token == self.end, -torch.inf).topk(beam)
-            parent, token = parent.gather(1, chosen), token.gather(1, chosen)
-            order = (torch.arange(len(rows))[:, None] * beam + parent).flatten()
-            written = torch.cat([written[order], token.view(-1, 1)], 1)
-            h, c, fed = h[order], c[order], fed[order]
-            left = torch.tensor(
-                [len(found[row]) < beam and most[row] > step for row in rows.tolist()]
-            )
-            if not left.all():
-                rows, total, each = rows[left], total[left], left.repeat_interleave(beam)
-                written, h, c, fed = written[each], h[each], c[each], fed[each]
-                memory = [value[each] for value in memory]
-        return [max(answers, key=lambda one: one[0])[1] for answers in found]
