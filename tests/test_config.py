@@ -44,6 +44,7 @@ FITTING = {
     "train.schedule": st.sampled_from(["cosine", "constant"]),
     "train.accumulate": st.just(1),
     "model.image_layers": st.integers(1, 16),
+    "model.convolutions": st.integers(0, 16),
     "model.attends": st.just("late"),
 }
 OF_TYPE = {
@@ -137,9 +138,16 @@ def test_each_source_wins_over_the_one_before_it(tmp_path):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_size_sets_what_its_table_says(task, size):
-    settings = resolve(None, {"task": task, "size": size})
     expected = TASK_TABLE["write" if task == "auto" else task].defaults[size]
-    assert {key: get(settings, key) for key in expected} == expected
+    found = {}
+    for family in ({}, {"model.name": "transformer"}):  # which may have what the other has not
+        settings = resolve(None, {"task": task, "size": size} | family)
+        own = {f"model.{field.name}" for field in dataclasses.fields(settings.model)}
+        for key in expected.keys() - family.keys():
+            if not key.startswith("model.") or key in own:
+                assert get(settings, key) == expected[key]
+                found[key] = expected[key]
+    assert found == expected
 
 
 @pytest.mark.parametrize("task", TASK_TABLE)

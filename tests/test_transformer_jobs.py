@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -193,7 +194,10 @@ def test_forecast_sees_every_step_of_its_window(rng):
         ("tag", ["a", "zebra"]),
         ("passengers", None),
         ("reverse", "a b c"),
+        ("tones", np.sin(np.arange(4000, dtype=np.float32))),
+        ("shapes", np.arange(400, dtype=np.uint8).reshape(20, 20)),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_sample_is_learnt_kept_and_answered(sample, given, tmp_path):
     changes = {

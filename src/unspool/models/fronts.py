@@ -34,6 +34,7 @@ from unspool.models.settings import (
     SequenceSettings,
     TransformerSettings,
 )
+from unspool.models.strided_front import StridedFront
 from unspool.shapes import mask_of
 
 Inputs = Mapping[str, Tensor]
@@ -274,10 +275,12 @@ def build_front(
     cell: Cell | None,
     generator: torch.Generator | None,
 ) -> nn.Module:
-    """What a kind of input needs; recurrent models and transformers read an image row by row.
+    """What a kind of input needs; recurrent models read an image row by row.
+
+    So do transformers, unless convolutions make their steps.
 
     Raises:
-        ConfigError: for a kind that is not in the table.
+        ConfigError: for a kind that is not in the table, or settings it cannot have.
 
     Example:
         >>> shape = {"kind": "image", "height": 28, "width": 20, "channels": 3}
@@ -285,6 +288,9 @@ def build_front(
         60
     """
     front = choose(shape["kind"], FRONTS, "shape.kind")
+    if isinstance(settings, TransformerSettings) and settings.convolutions:
+        inner = front(shape, settings, cell, generator)
+        return StridedFront(inner, shape, settings, generator)
     if front is ImageFront and isinstance(settings, RecurrentSettings | TransformerSettings):
         front = RowFront
     return front(shape, settings, cell, generator)

@@ -59,6 +59,8 @@ class LanguageModel(nn.Module):
         idle = set_apart(
             settings, ("bidirectional", "pooling", "characters", "character_hidden", "crf")
         )
+        if isinstance(settings, TransformerSettings):
+            idle += set_apart(settings, ("convolutions",))
         if isinstance(settings, RecurrentSettings):
             idle += set_apart(settings, WRITING)
         if idle:
@@ -149,5 +151,6 @@ NO_USE = {
     "characters": "tokens of a model that writes are not spelt out; leave it out.",
     "character_hidden": "tokens of a model that writes are not spelt out; leave it out.",
     "crf": "a model that writes gives no labels; leave it out.",
+    "convolutions": "are for images and sounds; leave it out.",
 }
 NO_INPUT = "is for models that write a text for an input, and this one has no input; leave it out."

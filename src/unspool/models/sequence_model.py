@@ -25,6 +25,7 @@ from unspool.models.settings import (
     TransformerSettings,
     set_apart,
 )
+from unspool.models.strided_front import StridedFront
 from unspool.models.transformer import TransformerEncoder
 from unspool.shapes import check_lengths
 
@@ -145,7 +146,7 @@ class SequenceModel(nn.Module):
             >>> model.output_lengths(torch.tensor([7, 3]))
             tensor([3, 1])
         """
-        if isinstance(self.embedding, FrameFront):
+        if isinstance(self.embedding, FrameFront | StridedFront):
             lengths = self.embedding.output_lengths(lengths)
         if isinstance(self.encoder, StepConvolution):
             lengths = self.encoder.output_lengths(lengths)
@@ -206,6 +207,11 @@ def _check(shape: Mapping[str, Any], output: Mapping[str, Any], settings: ModelS
         )
     if each and getattr(settings, "pooling", "") == "flatten":
         problems.append("model.pooling: 'flatten' leaves one step, and every step is labelled.")
+    if each and getattr(settings, "convolutions", 0):
+        problems.append(
+            "model.convolutions: leave fewer steps, and every step is labelled; leave it out, or "
+            "use sound.stack where sounds are transcribed."
+        )
     coarse = shape.get("stack", 1) > 1 or getattr(settings, "pool", 1) > 1
     if each and coarse and output.get("aligned", True):
         problems.append(

@@ -85,6 +85,7 @@ WHOLE_NUMBERS = {
     "feed_forward": (0, 1_048_576),
     "context": (0, 16_777_216),
     "window": (1, 16_777_216),
+    "convolutions": (0, 16),
 }
 ZERO = {
     "embedding": "0 (as hidden) to {most}",
@@ -95,4 +96,5 @@ ZERO = {
     "decoder_layers": "0 (as layers) to {most}",
     "feed_forward": "0 (4 times hidden) to {most}",
     "context": "0 (as train.length) to {most}",
+    "convolutions": "0 (none) to {most}",
 }

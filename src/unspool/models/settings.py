@@ -269,6 +269,8 @@ class TransformerSettings:
         window: steps that a step sees, itself included, where ``attention`` is window; a model that
             reads both ways sees as many to its right.
         bidirectional: let a step see those after it as well.
+        convolutions: of stride 2 before the blocks, for images and sounds: each halves both sides,
+            or the steps; 0 reads an image row by row, and every frame as a step.
         embedding: width of the token vectors; 0 takes ``hidden``, another is projected.
         dropout: share of values zeroed in each block and after the positions, 0…1; a model of
             labelled sequences also zeroes so many of its embedded tokens.
@@ -301,6 +303,7 @@ class TransformerSettings:
     attention: str = "full"
     window: int = 64
     bidirectional: bool = False
+    convolutions: int = 0
     embedding: int = 0
     dropout: float = 0.1
     tie: bool = False

@@ -81,6 +81,7 @@ LISTEN = Task(
     defaults=_sizes(
         48, 128, 256,
         data__split=0.8, model__name="gru", model__bidirectional=True, model__pooling="mean",
+        model__convolutions=2,
         model__dropout=0.3, train__batch=32, train__epochs=25, train__learning_rate=3e-3,
     ),
 )  # fmt: skip
@@ -106,7 +107,8 @@ SEE = Task(
     defaults=_sizes(
         16, 32, 64,
         data__split=0.9, model__name="cnn", model__dropout=0.2, model__dense=128,
-        model__layers=3, model__batch_norm=True, image__shift=1,
+        model__layers=3, model__batch_norm=True, model__bidirectional=True,
+        model__convolutions=2, image__shift=1,
         train__batch=128, train__epochs=20, train__learning_rate=2e-3,
     ),
 )  # fmt: skip
