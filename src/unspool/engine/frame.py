@@ -15,7 +15,7 @@ from llvmlite import ir
 from unspool.engine.control import counting
 from unspool.engine.kernels import Host
 from unspool.engine.slots import Slot, slots_of
-from unspool.engine.stages import Program, axis_of
+from unspool.engine.stages import Group, Program, axis_of
 from unspool.engine.vectors import FLOATS, Vectors
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
@@ -42,6 +42,7 @@ class Frame:
         dtype: a key of `FLOATS`.
         host: the processor.
         widest: vectors of sums in the widest stage, times rows of a block.
+        unpacked: weights are read where they lie, one array for every sum of every term.
 
     Attributes:
         b, v, one: for instructions, for vectors, and for single numbers as vectors of one lane.
@@ -55,10 +56,16 @@ class Frame:
     """
 
     def __init__(
-        self, module: ir.Module, program: Program, dtype: str, host: Host, widest: int
+        self,
+        module: ir.Module,
+        program: Program,
+        dtype: str,
+        host: Host,
+        widest: int,
+        unpacked: bool = False,
     ) -> None:
         self.program, self.nodes = program, program.nodes
-        self.form, self.widest = FLOATS[dtype], widest
+        self.form, self.widest, self.unpacked = FLOATS[dtype], widest, unpacked
         self.lanes = host.lanes(self.form.bytes)
         self.slots = slots_of(program)
         self.slot_of = {slot: number for number, slot in enumerate(self.slots)}
@@ -83,25 +90,30 @@ class Frame:
         """One of the words of a slot."""
         return self.word(HEADER + WORDS * slot + word)
 
-    def weights(self, group: int, term: int) -> ir.Value:
-        """The packed weights of a group's term."""
-        return self.address(self.word(self._term_word(group, term)))
+    def weights(self, group: int, term: int, number: int = 0) -> ir.Value:
+        """The packed weights of a group's term; unpacked, those of one of its sums."""
+        return self.address(self.word(self._term_word(group, term, number)))
 
-    def depth(self, group: int, term: int) -> ir.Value:
+    def depth(self, group: int, term: int, number: int = 0) -> ir.Value:
         """How many inputs a panel of a group's term reads: all, or those of one block."""
-        return self.word(self._term_word(group, term) + self._num_terms)
+        return self.word(self._term_word(group, term, number) + self._num_arrays)
 
-    def _term_word(self, group: int, term: int) -> int:
-        before = sum(len(g.terms[0]) for g in self.groups[:group])
-        return HEADER + WORDS * len(self.slots) + before + term
+    def _arrays(self, group: Group) -> int:
+        """How many arrays the weights of each term of a group are."""
+        return len(group.nodes) if self.unpacked else 1
+
+    def _term_word(self, group: int, term: int, number: int) -> int:
+        before = sum(len(g.terms[0]) * self._arrays(g) for g in self.groups[:group])
+        inside = term * self._arrays(self.groups[group]) + number
+        return HEADER + WORDS * len(self.slots) + before + inside
 
     @property
-    def _num_terms(self) -> int:
-        return sum(len(group.terms[0]) for group in self.groups)
+    def _num_arrays(self) -> int:
+        return sum(len(group.terms[0]) * self._arrays(group) for group in self.groups)
 
     def functions(self, table: int) -> ir.Value:
         """The word that holds the address of an array of product functions."""
-        return self.word(HEADER + WORDS * len(self.slots) + 2 * self._num_terms + table)
+        return self.word(HEADER + WORDS * len(self.slots) + 2 * self._num_arrays + table)
 
     def address(self, word: ir.Value) -> ir.Value:
         """A word as the address of numbers."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from unspool.engine.dots import Dots
 from unspool.engine.frame import HEADER, I64, WORDS, Frame
 from unspool.engine.kernels import Host
 from unspool.engine.products import product_type
@@ -52,7 +53,9 @@ class Code:
     widest: int
 
 
-def generate(program: Program, dtype: str, host: Host, reverse: bool) -> Code:
+def generate(
+    program: Program, dtype: str, host: Host, reverse: bool, unpacked: bool = False
+) -> Code:
     """Emit the code of a program.
 
     Args:
@@ -60,8 +63,9 @@ def generate(program: Program, dtype: str, host: Host, reverse: bool) -> Code:
         dtype: a key of `FLOATS`.
         host: the processor, which decides the width and number of vectors.
         reverse: walk time backwards.
+        unpacked: weights are read where they lie, one array for every sum of every term.
     """
-    return _Emitter(program, dtype, host, reverse).run()
+    return _Emitter(program, dtype, host, reverse, unpacked).run()
 
 
 def fold_of(stage: Stage) -> int:
@@ -70,14 +74,20 @@ def fold_of(stage: Stage) -> int:
 
 
 class _Emitter:
-    def __init__(self, program: Program, dtype: str, host: Host, reverse: bool) -> None:
+    def __init__(
+        self, program: Program, dtype: str, host: Host, reverse: bool, unpacked: bool
+    ) -> None:
         self.program, self.reverse, self.registers = program, reverse, host.registers
         self.module = ir.Module("unspool")
         self.widest = max((self._rows(s) * self._vectors(s) for s in program.stages), default=0)
-        self.f = Frame(self.module, program, dtype, host, self.widest)
+        self.f = Frame(self.module, program, dtype, host, self.widest, unpacked)
         self.b, self.lanes = self.f.b, self.f.lanes
         self.product = product_type(self.f.form).as_pointer().as_pointer()
         self.products: dict[tuple[int, int], int] = {}
+        self.dots = None
+        if unpacked:
+            avx512 = "+avx512f" in host.features
+            self.dots = Dots(self.module, self.f.form, self.lanes, avx512).function
         self.sweeps = Sweeps(self.f)
 
     def run(self) -> Code:
@@ -140,7 +150,8 @@ class _Emitter:
                 more = b.icmp_signed("<", j, extra)
                 count = b.add(size, b.zext(more, I64))
                 row = b.add(b.mul(j, size), b.select(more, j, extra))
-                self._products(stage, first_group, p, row, count)
+                products = self._products if self.dots is None else self._dots
+                products(stage, first_group, p, row, count)
                 with f.loop(I64(0), count) as r, f.loop(I64(0), I64(fold)) as s:
                     at = b.add(unit, b.mul(s, I64(self.lanes)))
                     self.sweeps.equations(stage, b.add(row, r), at, self._sums(stage, r, s), {})
@@ -171,6 +182,29 @@ class _Emitter:
                 ]  # fmt: skip
                 b.call(micro, arguments)
             at += wide
+
+    def _dots(
+        self, stage: Stage, first_group: int, p: ir.Value, row: ir.Value, count: ir.Value
+    ) -> None:
+        """The same sums from weights that lie as the caller keeps them."""
+        b, f, fold = self.b, self.f, fold_of(stage)
+        row_size, at = I64(self._vectors(stage) * self.lanes), 0
+        for number, group in enumerate(stage.groups, start=first_group):
+            for (term, (_, operand, _)), (n, _), s in itertools.product(
+                enumerate(group.terms[0]), enumerate(group.nodes), range(fold)
+            ):
+                slot = f.operand_slot(operand)
+                place = I64((at + n * fold + s) * self.lanes)
+                unit = b.add(b.mul(p, I64(self.lanes * fold)), I64(s * self.lanes))
+                with f.loop(I64(0), count) as r:
+                    source = b.gep(f.base[slot], [f.at(slot, b.add(row, r))])
+                    target = b.gep(f.scratch, [b.add(b.mul(r, row_size), place)])
+                    arguments = [
+                        source, f.weights(number, term, n), f.depth(number, term, n),
+                        f.width[stage.axis], unit, target, I1(term > 0),
+                    ]  # fmt: skip
+                    b.call(self.dots, arguments)
+            at += len(group.nodes) * fold
 
     def _block_start(
         self, p: ir.Value, wide: int, sums: int, depth: ir.Value, axis: str

@@ -114,6 +114,19 @@ class Plan:
         return Side(self, self.schedule.step, reverse=False)
 
     @cached_property
+    def unpacked(self) -> Side | None:
+        """One step on weights that are read where they lie; None where they are not those."""
+        program = self.schedule.step
+        leaves = [node for node in program.nodes if node.op == "parameter"]
+        terms = (t for s in program.stages for g in s.groups for sums in g.terms for t in sums)
+        asis = not any(node.name.endswith(CENTRED) for node in leaves)
+        asis = asis and all(len(family.shape) < 3 for family in self.families.values())
+        asis = asis and not any(transposed for _, _, transposed in terms)
+        ends = [program.memory[index] for index in self.schedule.split.whole.updated]
+        single = len(set(ends)) == len(ends)
+        return Side(self, program, reverse=False, unpacked=True) if asis and single else None
+
+    @cached_property
     def recurring(self) -> Side:
         """One step of what recurs, for streams that look up what needs only x."""
         return Side(self, self.schedule.recurring, reverse=False)
@@ -147,10 +160,10 @@ class Side:
         products: for each of the code's arrays of product functions their addresses.
     """
 
-    def __init__(self, plan: Plan, program: Program, reverse: bool) -> None:
+    def __init__(self, plan: Plan, program: Program, reverse: bool, unpacked: bool = False) -> None:
         name = str(plan.dtype).removeprefix("torch.")
         self.plan, self.program = plan, program
-        self.code: Code = generate(program, name, kernels.host(), reverse)
+        self.code: Code = generate(program, name, kernels.host(), reverse, unpacked)
         self.kernel = kernels.kernel(self.code.text)
         self.products = [_functions(name, wide, rows) for wide, rows in self.code.products]
 

@@ -21,6 +21,7 @@ from unspool.layers import exchange
 from unspool.layers.dropout import Dropout
 from unspool.layers.initialisation import initialise
 from unspool.layers.state import State
+from unspool.layers.stepping import compiled_step, reads_weights_in_place
 from unspool.shapes import check_lengths
 
 Trace = dict[str, dict[str, Tensor]]
@@ -243,8 +244,9 @@ class Recurrent(nn.Module):
     ) -> tuple[Float[Tensor, "B H"], State]:
         """Read one more input of every sequence.
 
-        Packing weights costs more than a step: without gradients and left to choose, the readable
-        loop reads them where they lie. Who streams long packs once (`unspool.engine.stream`).
+        Without gradients a few sequences are one call of compiled code a layer, which reads the
+        weights where they lie: a change of them is seen. Who streams long packs them once
+        (`unspool.engine.stream`).
 
         Args:
             x: the inputs of one time step.
@@ -261,19 +263,12 @@ class Recurrent(nn.Module):
                 "Recurrent.step: the layer is bidirectional, and its reverse direction starts at "
                 "the end of the sequence; use a layer of one direction to stream."
             )
-        backend = self.named_backend
-        if backend == "auto" and not torch.is_grad_enabled() and self._fits(x, state):
-            backend = "reference"
+        found = compiled_step(self, x, state)
+        if found is not None:
+            return found
+        backend = "reference" if reads_weights_in_place(self, x, state) else self.named_backend
         outputs, state = self._run(x[:, None], None, state, False, backend)
         return outputs[:, 0], state
-
-    def _fits(self, x: Tensor, state: tuple[Tensor, ...] | None) -> bool:
-        """Whether fused code would be chosen and would refuse none of these."""
-        like = next(self.parameters())
-        return self.backend == "llvm" and all(
-            value.dtype == like.dtype and value.device == like.device
-            for value in (x, *(state or ()))
-        )
 
     @classmethod
     def from_torch(cls, module: nn.Module) -> Recurrent:
