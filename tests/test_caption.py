@@ -190,6 +190,55 @@ def test_a_class_gets_a_text(tmp_path):
     assert isinstance(predictor.predict(["cat"])[0]["answer"], str)
 
 
+def points(path, rows=60):
+    """A table of two numbers, a category and a caption; and one of the same without captions."""
+    draw = np.random.default_rng(1)
+    lines = [
+        f"{x:.3f},{y:.3f},{draw.choice(['red', 'blue'])}" for x, y in draw.normal(size=(rows, 2))
+    ]
+    said = [f"a {row.split(',')[2]} point {'left' if row[0] == '-' else 'right'}" for row in lines]
+    table = [f"{row},{text}" for row, text in zip(lines, said, strict=True)]
+    (path / "points.csv").write_text("\n".join(["x,y,colour,caption", *table]) + "\n", "utf-8")
+    (path / "new.csv").write_text("\n".join(["x,y,colour", "1,2,red", "3,4,blue"]) + "\n", "utf-8")
+    return path / "points.csv", path / "new.csv"
+
+
+def test_a_row_of_numbers_and_categories_gets_a_text(tmp_path, call):
+    path, new = points(tmp_path)
+    reading = read([path], task="caption")
+    assert (reading.job, reading.mapping) == ("caption", "one to many")
+    assert reading.roles == {"caption": "caption"}
+    assert reading.examples.inputs[0].shape == (1, 2)
+    with pytest.raises(DataError, match="not a table that can be learnt from"):
+        read([path])  # only where it is asked for
+    report = jobs.train(path, settings=settings_for(), out=tmp_path / "run")
+    names = [each["name"] for each in report["baselines"]]
+    assert names == ["commonest target", "nearest vector"]
+    shape = load(tmp_path / "run").answers.shape["source"]
+    assert shape == {"kind": "numbers", "size": 2, "categories": [3], "steps": 1}
+    for command in ("translate", "predict"):
+        code, out, error = call(command, tmp_path / "run", "--file", new, "--json")
+        assert code == 0 and len(out.splitlines()) == 2, error
+        assert all("answer" in json.loads(line) for line in out.splitlines())
+    code, _, error = call("evaluate", tmp_path / "run", path)
+    assert code == 0, error
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [("x,y,name,more", "x (numbers), y (numbers)"), ("x,speaker,y,caption", "speaker")],
+)
+def test_numbers_without_one_caption_a_row_are_refused(header, reason, tmp_path):
+    path = tmp_path / "few.csv"
+    rows = [f"{n}.5,{n % 4},text of {n} in row {n},and {n} more of it" for n in range(20)]
+    path.write_text("\n".join([header, *rows]) + "\n", "utf-8")
+    with pytest.raises(
+        DataError, match="classes, or two numbers and more, with a caption"
+    ) as found:
+        read([path], task="caption")
+    assert reason in str(found.value)
+
+
 def test_captions_share_no_vocabulary_with_what_they_are_of(folder, tmp_path):
     with pytest.raises(ConfigError, match=r"target\.shared"):
         settings = settings_for(target__shared=True)

@@ -78,6 +78,29 @@ def _of_number_rows(
     return Recognised(chosen, "numbers", reason, found, features)
 
 
+def of_vectors(view: View, task: str) -> Recognised | None:
+    """Numbers and categories, and a text for each row of them, where captions are asked for."""
+    if view.settings.text is not None or roles.find_group(view.profiles, view.settings):
+        return None
+    written = view.of("text", "class")
+    text = view.settings.label or roles.find_named(written, roles.CAPTIONS)
+    if text is None and view.labelled and len(view.of("text")) == 1:
+        text = view.of("text")[0].name
+    found = view.split()
+    left = [each for each in view.profiles if each.name not in (text, *found.values())]
+    # In a few rows to predict on, a category need not recur.
+    kinds = ("number", "class") if view.labelled else ("number", "class", "text")
+    features = tuple(each.name for each in left if each.kind in kinds and each.filled)
+    several = len(features) > 1 and any(each.kind == "number" for each in left)
+    if not several or len(features) < len(left) or (text is None and view.labelled):
+        return None
+    counted = _counted(view, features)
+    if not view.labelled:
+        return Recognised("caption", "numbers", f"rows of {counted}", found, features)
+    reason = f"{text} holds a text for each row of {counted}"
+    return Recognised("caption", "numbers", reason, found | {"caption": str(text)}, features)
+
+
 def of_dates(view: View, task: str) -> Recognised | None:
     """Dates and numbers."""
     date = view.settings.time

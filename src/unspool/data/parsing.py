@@ -145,7 +145,10 @@ def _grouped(table: Table, found: Recognised) -> list[list[int]]:
 def _sequences(
     table: Table, found: Recognised, settings: DataSettings, groups: list[list[int]]
 ) -> Parsed:
-    """One array from each group of rows; or from each row, its numbers one after the other."""
+    """One array from each group of rows; or from each row, its numbers one after the other.
+
+    Where a caption is written for a row, its numbers are one step.
+    """
     numbers, categories = _features(table, found)
     number_columns = [table.index(name, "column") for name in numbers]
     category_columns = [table.index(name, "column") for name in categories]
@@ -174,7 +177,8 @@ def _sequences(
             rows, values = rows[: settings.max_length], values[: settings.max_length]
             shortened += 1
         array = np.array(values, dtype=np.float32)
-        inputs.append(array if "group" in found.roles else array.reshape(-1, 1))
+        one_by_one = "group" not in found.roles and found.task != "caption"
+        inputs.append(array.reshape(-1, 1) if one_by_one else array)
         each = [learnt(index) for index in rows] if learnt is not None else [None]
         targets.append(each if found.task == "tag" else each[0])
         texts.append([tuple(str(table.rows[i][c]) for c in category_columns) for i in rows])
@@ -195,10 +199,11 @@ def _features(table: Table, found: Recognised) -> tuple[list[str], list[str]]:
 
 def _learnt(table: Table, found: Recognised) -> Callable[[int], Any] | None:
     """What is learnt of a row, by its position."""
-    if "label" not in found.roles:
+    role = next((name for name in ("label", "caption") if name in found.roles), None)
+    if role is None:
         return None
-    column = table.column(found.roles["label"])
-    read = LEARNT["stars" if found.task == "rate" else "label"]
+    column = table.column(found.roles[role])
+    read = LEARNT["stars" if found.task == "rate" else role]
     return lambda index: read(column[index])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from unspool.data import roles
-from unspool.data.number_rules import of_dates, of_events
+from unspool.data.number_rules import of_dates, of_events, of_vectors
 from unspool.data.recognised import MAPPINGS, Recognised, View
 from unspool.data.roles import Profile
 from unspool.data.settings import DataSettings
@@ -77,6 +77,7 @@ Rule = Callable[[View, str], Recognised | None]
 # In this order; and the jobs that each can give.
 RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (of_files, ("listen", "transcribe", "see", "caption")),
+    (of_vectors, ("caption",)),
     (of_classes, ("caption",)),
     (of_words, ("tag",)),
     (of_stars, ("rate",)),
@@ -85,7 +86,7 @@ RULES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (of_events, ("classify", "rate", "tag")),
     (of_dates, ("forecast",)),
 )
-ASKED_FOR = (of_classes,)  # never from the content alone
+ASKED_FOR = (of_vectors, of_classes)  # never from the content alone
 NOUNS = {
     "text": "texts", "class": "few values", "number": "numbers", "date": "dates", "list": "lists",
     "sound": "paths of sounds", "image": "paths of images", "empty": "nothing",
@@ -99,5 +100,5 @@ WANTED = {
     "listen": "paths of sounds with a label",
     "transcribe": "paths of sounds with a transcript",
     "see": "paths of images with a label",
-    "caption": "paths of images, or classes, with a caption",
+    "caption": "paths of images, classes, or two numbers and more, with a caption",
 }

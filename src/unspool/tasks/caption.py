@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from unspool.data.encoders import fit_encoder, length_of
+from unspool.data.encoders import encode_all, fit_encoder, length_of
 from unspool.data.examples import Examples
 from unspool.data.target_encoder import TargetEncoder
 from unspool.errors import ConfigError
@@ -54,7 +55,7 @@ def fit_answers(examples: Examples, settings: Any) -> DecodeAnswers:
     encoder = fit_encoder(examples, _whole(examples, settings))
     writer = TargetEncoder.fit(examples.targets, settings.target.of(settings.data))
     single = examples.kind != "image" and all(
-        length_of(encoder.encode(each)) == 1 for each in examples.inputs
+        length_of(each) == 1 for each in encode_all(encoder, examples)
     )
     return DecodeAnswers("caption", encoder, writer, settings.decoding, single=single)
 
@@ -80,12 +81,24 @@ def simple_methods(job: DecodeJob) -> Iterator[Baseline]:
         return
     image = job.answers.encoder.reads == "image"
     if image or job.answers.single:
-        known, asked = (_flat(each) for each in (train.encoded, test.encoded))
+        sizes = job.answers.encoder.shape.get("categories", ())
+        known, asked = (_flat(each, sizes) for each in (train.encoded, test.encoded))
         name = "nearest image" if image else "nearest vector"
         yield translation.nearest_vector(known, train.targets, asked, name)
 
 
-def _flat(encoded: Sequence[Any]) -> np.ndarray:
-    """A row of numbers for each input."""
-    tensors = [each if isinstance(each, Tensor) else each["numbers"] for each in encoded]
-    return torch.stack(tensors).flatten(1).numpy()
+def _flat(encoded: Sequence[Any], sizes: Sequence[int]) -> np.ndarray:
+    """A row of numbers for each input; of each category, which has so many values, a 1 at its own.
+
+    Example:
+        >>> step = {"numbers": torch.ones(1, 1), "categories": torch.tensor([[2]])}
+        >>> _flat([step], [3]).tolist()
+        [[1.0, 0.0, 0.0, 1.0]]
+    """
+    rows = []
+    for each in encoded:
+        parts = [each if isinstance(each, Tensor) else each["numbers"]]
+        for column, size in enumerate(sizes):
+            parts.append(one_hot(each["categories"][:, column], size))
+        rows.append(torch.cat([part.flatten().float() for part in parts]))
+    return torch.stack(rows).numpy()
