@@ -5,6 +5,8 @@ import jaxtyping
 import pytest
 import torch
 
+import faults
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
@@ -13,6 +15,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def rng():
     """The one seed."""
     return torch.Generator().manual_seed(20240229)
+
+
+@pytest.fixture(scope="module")
+def quick_training():
+    """One thread, and files that are not forced to the disk."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with faults.through(faults.without_sync):
+        yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

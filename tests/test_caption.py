@@ -9,10 +9,9 @@ import torch
 from PIL import Image
 
 import command_line
-import faults
+from trainings import settled
 from unspool import jobs
 from unspool.attention_shown import attention_text
-from unspool.config import resolve
 from unspool.data.reading import read
 from unspool.data.scenes import COLOURS, SHAPES, SIDE, placed, scenes
 from unspool.drawing.attention_map import attention_map
@@ -20,6 +19,7 @@ from unspool.drawing.picture import Area
 from unspool.errors import ConfigError, DataError
 from unspool.predictor import load
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 SMALL = {
     "task": "caption", "threads": 1, "model.hidden": 8, "model.embedding": 8, "train.epochs": 0,
     "train.steps": 3, "train.batch": 6, "train.warmup": 0, "model.image_maps": 4,
@@ -28,18 +28,8 @@ SMALL = {
 call = command_line.call
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with faults.through(faults.without_sync):
-        yield
-    torch.set_num_threads(threads)
-
-
 def settings_for(**changes):
-    named = {key.replace("__", "."): value for key, value in changes.items()}
-    return resolve(None, SMALL | named)
+    return settled(SMALL, **changes)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-import faults
 import unspool
 from command_line import call  # noqa: F401
 from unspool import jobs
@@ -30,19 +29,11 @@ from unspool.record import Record
 from unspool.training.interruption import Interrupted, Request
 from unspool.training.run import Run
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 SMALL = {"size": "tiny", "threads": 1, "train__steps": 4, "train__checkpoint_every": 2,
          "train__evaluate_every": 2, "model__hidden": 6, "model__embedding": 4}  # fmt: skip
 MODELS = "rnn,gru"
 WORDS = {"up": ["good", "fine", "sunny"], "down": ["bad", "poor", "rainy"]}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with faults.through(faults.without_sync):
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-import torch
 
-import faults
 import unspool
 from command_line import call  # noqa: F401
 from test_compare import SMALL, WORDS, rows, timeless, weights  # noqa: F401
@@ -23,16 +21,8 @@ from unspool.record import Record
 from unspool.training.interruption import Interrupted, Request
 from unspool.training.run import Run
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 FOLDS = 4
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with faults.through(faults.without_sync):
-        yield
-    torch.set_num_threads(threads)
 
 
 def crossed(data, out, observers=(), **changes):

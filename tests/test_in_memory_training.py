@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-import faults
 import unspool
 from command_line import call  # noqa: F401
 from unspool import jobs
@@ -17,6 +15,7 @@ from unspool.data.fingerprint import fingerprint
 from unspool.errors import ConfigError, DataError
 from unspool.training.interruption import Interrupted, Request
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 SMALL = {"threads": 1, "size": "tiny", "model.hidden": 4, "model.embedding": 4, "train.steps": 4,
          "train.checkpoint_every": 2}  # fmt: skip
 TEXT = [f"{word} {i}" for i in range(20) for word in ("good day", "bad night")]
@@ -41,15 +40,6 @@ FORMS = {
     "rows": lambda: [{"text": a, "label": b} for a, b in zip(TEXT, LABEL, strict=True)],
     "rows that come once": lambda: iter(FORMS["rows"]()),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with faults.through(faults.without_sync):
-        yield
-    torch.set_num_threads(threads)
 
 
 def train(data, out, observers=()):

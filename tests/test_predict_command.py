@@ -10,15 +10,14 @@ import json
 import sys
 
 import pytest
-import torch
 
-import faults
 from command_line import call  # noqa: F401
 from unspool import jobs
 from unspool.answering import AT_ONCE, answered, explained
 from unspool.config import resolve
 from unspool.predictor import load
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 SMALL = {"threads": 1, "size": "tiny", "model.hidden": 4, "model.embedding": 4, "train.steps": 3}
 FILES = {
     "classify": "id;text;label\n"
@@ -36,15 +35,6 @@ FILES = {
     ),
 }
 CHANGES = {"events": {"data.group": "visit", "data.label": "label"}}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with faults.through(faults.without_sync):
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

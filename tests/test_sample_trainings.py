@@ -7,9 +7,7 @@ from functools import partial
 from itertools import islice
 
 import pytest
-import torch
 
-import faults
 from unspool import jobs
 from unspool.answering import answered
 from unspool.config import resolve
@@ -18,17 +16,9 @@ from unspool.one_training import Prepared
 from unspool.predictor import load
 from unspool.tasks.table import TASKS
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 ROWS = 6
 KEPT = 60
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with faults.through(faults.without_sync):
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("name", SAMPLES)

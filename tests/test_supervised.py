@@ -9,10 +9,9 @@ import json
 import pytest
 import torch
 
-import faults
 from command_line import call  # noqa: F401
+from trainings import settled
 from unspool import jobs
-from unspool.config import resolve
 from unspool.data.samples import SAMPLES, sample_text
 from unspool.errors import DataError
 from unspool.predictor import load
@@ -21,25 +20,15 @@ from unspool.tasks.table import TASKS
 from unspool.training.interruption import Interrupted, Request
 from unspool.training.run import Run
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 SMALL = {"threads": 1, "size": "tiny", "model.hidden": 6, "model.embedding": 5, "train.steps": 4}
 INPUTS = {"sentiment": "the soup was good", "stars": "the plot is dull.", "tag": ["a", "zebra"]}
 # Samples of texts and words; sounds, images and series have tests of their own.
 LABELLED = list(INPUTS)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with faults.through(faults.without_sync):
-        yield
-    torch.set_num_threads(threads)
-
-
 def settings_for(name, **changes):
-    task = SAMPLES[name][0]
-    named = {key.replace("__", "."): value for key, value in changes.items()}
-    return resolve(None, {**SMALL, "task": task, **named})
+    return settled({**SMALL, "task": SAMPLES[name][0]}, **changes)
 
 
 @pytest.fixture(scope="module")

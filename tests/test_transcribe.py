@@ -13,7 +13,6 @@ import torch
 from tests.tolerance import assert_close
 from torch.nn import functional as F
 
-import faults
 from command_line import call  # noqa: F401
 from unspool import jobs
 from unspool.cells import CELLS
@@ -30,18 +29,10 @@ from unspool.tasks.example_batches import ExampleBatch, Part, side_by_side
 from unspool.tasks.live_transcript import LiveTranscript, PathReader
 from unspool.tasks.transcribe import TranscriptRules, aligned, build, check_model, steps_needed
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 RATE = 8000
 TEXTS = ["two one", "no", "oo", "t"]
 SMALL = {"threads": 1, "size": "tiny", "model.hidden": 6, "train.steps": 3}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with faults.through(faults.without_sync):
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

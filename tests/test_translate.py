@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import command_line
-import faults
+from trainings import settled
 from unspool import jobs
 from unspool.config import resolve
 from unspool.data.measured import read_measured
@@ -20,6 +20,7 @@ from unspool.predictor import load
 from unspool.tasks import translate
 from unspool.tasks.decode_batches import own_tokens, truths
 
+pytestmark = pytest.mark.usefixtures("quick_training")
 NUMBERS = {
     "one": "un", "two": "deux", "three": "trois", "four": "quatre", "five": "cinq", "six": "six",
 }  # fmt: skip
@@ -38,15 +39,6 @@ SMALL = {
 call = command_line.call
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with faults.through(faults.without_sync):
-        yield
-    torch.set_num_threads(threads)
-
-
 def table(pairs=PAIRS, header="source\ttarget", between="\t"):
     return "\n".join([header, *(between.join(pair) for pair in pairs)]) + "\n"
 
@@ -59,8 +51,7 @@ def pairs_file(tmp_path_factory):
 
 
 def settings_for(**changes):
-    named = {key.replace("__", "."): value for key, value in changes.items()}
-    return resolve(None, SMALL | named)
+    return settled(SMALL, **changes)
 
 
 def job_of(path, **changes):

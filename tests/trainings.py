@@ -31,6 +31,12 @@ from unspool.training.layout import list_checkpoints
 from unspool.training.loop import Loop
 from unspool.training.run import Run
 
+
+def settled(base, **changes):
+    """Settings from dotted keys, and changes with two underscores for each dot."""
+    return resolve(None, base | {key.replace("__", "."): value for key, value in changes.items()})
+
+
 # Everything that a checkpoint has to bring back: dropout, momentum, schedule, carried state,
 # random truncation, accumulated parts.
 EVERYTHING = {
