@@ -22,6 +22,7 @@ from unspool.models.forecaster import Forecaster
 from unspool.models.settings import RecurrentSettings
 from unspool.predictor import load
 from unspool.tasks import forecast
+from unspool.tasks.forecast_bands import Bands
 from unspool.tasks.forecast_methods import simple_methods
 from unspool.tasks.forecast_metrics import (
     mean_absolute_error,
@@ -67,14 +68,15 @@ def test_a_forecast_stays_the_same_whatever_comes_after_its_start(strategy, inst
     job = job_of(lines(columns=2), tmp_path, **options)
     series, start = job.test.series[0], 95
     model = model_of(job)
-    before = forecasts(model, series, [start])
+    before = forecasts(model, series, [start], Bands())
     values = series.series.values.copy()
     series.series.values[start:] = -999.0
     changed = type(series).of(job.encoder, series.series)
-    assert np.array_equal(forecasts(model, changed, [start]), before)
+    assert np.array_equal(forecasts(model, changed, [start], Bands()), before)
     series.series.values[:] = values
     series.series.values[start - 1] += 1.0
-    assert (forecasts(model, type(series).of(job.encoder, series.series), [start]) != before).any()
+    again = type(series).of(job.encoder, series.series)
+    assert (forecasts(model, again, [start], Bands()) != before).any()
 
 
 def test_windows_of_a_part_forecast_that_part_alone_and_none_is_dropped(tmp_path):
@@ -97,7 +99,7 @@ def test_a_recursive_forecast_of_one_step_is_the_direct_one(name, tmp_path):
     found = []
     for job in jobs_of:
         model = model_of(job, model__name=name)
-        found.append(forecasts(model, job.test.series[0], job.test.starts[0]))
+        found.append(forecasts(model, job.test.series[0], job.test.starts[0], Bands()))
     assert np.array_equal(*found)
 
 
@@ -182,7 +184,7 @@ def test_figures_are_those_of_the_plain_formulas(tmp_path):
     job = job_of(lines(columns=2), tmp_path)
     model, test = model_of(job), job.test
     judged = job.judge(model)
-    point = forecasts(model, test.series[0], test.starts[0])[..., 1]
+    point = forecasts(model, test.series[0], test.starts[0], Bands())[..., 1]
     truth, learnt = test.series[0].truth(test.starts[0]), job.learnt[0].targets
     assert judged["mse"] == pytest.approx(standardised_square_error(truth, point, learnt))
     each = [scaled_error(truth[..., c], point[..., c], learnt[:, c], job.period) for c in (0, 1)]
@@ -223,7 +225,7 @@ def test_forecasts_beside_what_came_are_those_of_the_test_part_and_have_their_da
         values = series.series.values[:, place].tolist()
         assert values[start : start + 5] == each["truth"]
         assert [values[dates.index(day)] for day in each["before_dates"]] == each["before"]
-        said = forecasts(model, series, [start])[0, :, place]
+        said = forecasts(model, series, [start], Bands())[0, :, place]
         shown = np.stack([each[name] for name in ("low", "point", "high")], 1)
         assert_close(torch.tensor(shown).float(), torch.tensor(said).float())
         assert (np.diff(shown) > 0).all()

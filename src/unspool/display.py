@@ -299,13 +299,21 @@ def _with_interval(measured: Event) -> str:
     return f"{score} ({low:.3f} to {high:.3f})"
 
 
-def text_figures(measured: Event) -> str:
-    """How near written texts come to the true ones, besides the measure that ranks; or nothing.
+def other_figures(measured: Event) -> str:
+    """Of written texts and of bands what the measure that ranks does not say; or nothing.
 
     Example:
-        >>> text_figures({"exact_match": 0.982, "character_error_rate": 0.0041})
+        >>> other_figures({"exact_match": 0.982, "character_error_rate": 0.0041})
         'exact match 98.2 %; character error rate 0.41 %'
+        >>> other_figures({"band": [0.1, 0.9], "coverage": 0.79, "coverage_before": 0.631})
+        'bands of 80 % hold 79 % of what came; as they were learnt 63 %'
     """
+    if "coverage" in measured:
+        low, high = measured["band"]
+        said = f"bands of {high - low:.0%} hold {measured['coverage']:.0%} of what came"
+        if "coverage_before" in measured:
+            said += f"; as they were learnt {measured['coverage_before']:.0%}"
+        return said.replace("%", " %")
     if "exact_match" not in measured or "character_error_rate" not in measured:
         return ""
     exact, errors = measured["exact_match"], measured["character_error_rate"]
@@ -365,13 +373,16 @@ def _score_table(report: Mapping[str, Any]) -> RenderableType:
     rows.sort(key=lambda row: row["score"], reverse=report["higher_is_better"])
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for column in (report["measure"], "95% interval", "seconds"):
+    balanced = "balanced_accuracy" in report
+    for column in (report["measure"], "95% interval", *["balanced"] * balanced, "seconds"):
         table.add_column(column, justify="right")
     for row in rows:
         low, high = row.get("interval") or (math.nan, math.nan)
         interval = "" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
         seconds = f"{row['seconds']:.1f}" if "seconds" in row else ""
-        table.add_row(Text(row["name"]), f"{row['score']:.3f}", interval, seconds)
+        beside = [f"{row['balanced_accuracy']:.3f}" if "balanced_accuracy" in row else ""]
+        beside = beside if balanced else []
+        table.add_row(Text(row["name"]), f"{row['score']:.3f}", interval, *beside, seconds)
     return table
 
 

@@ -84,7 +84,7 @@ def evaluate(
         json: one JSON object on standard output, and nothing else there.
     """
     from unspool import jobs
-    from unspool.display import both, figure, observing, report_table, text_figures
+    from unspool.display import both, figure, observing, other_figures, report_table
 
     with observing(json) as observer:
         measured = jobs.evaluate(run, file, adaptive=adaptive, observers=[observer])
@@ -92,7 +92,7 @@ def evaluate(
         return show_json(measured)
     if "score" in measured:
         print(f"{measured['file']}: {figure(measured, '')} over {measured['rows']:,} rows")
-        if figures := text_figures(measured):
+        if figures := other_figures(measured):
             print(figures)
     else:
         print(
@@ -136,14 +136,14 @@ def show_report(report: Mapping[str, Any], json: bool) -> None:
         return show_several(report, json)
     if json:
         return show_json(report)
-    from unspool.display import report_table, text_figures
+    from unspool.display import other_figures, report_table
     from unspool.training.layout import REPORT
 
     run = shlex.quote(str(report["run"]))
     part = f"on {report['rows']:,} test rows" if "rows" in report else "validation loss"
     print(f"\n{report['steps']:,} steps; {part}")
     show(report_table(report))
-    if figures := text_figures(report):
+    if figures := other_figures(report):
         print(f"\n{figures}")
     if "forecasts" in report:
         from unspool.tasks.forecast_shown import drawn

@@ -106,6 +106,19 @@ class ScaledSeries:
         steps = np.asarray(starts)[:, None] + np.arange(self.encoder.settings.horizon)
         return self.series.values[steps][..., list(self.encoder.targets)]
 
+    def summed_truth(self, starts: Sequence[int]) -> np.ndarray:
+        """The same as `summed` gives forecasts, float64: logarithms where those are learnt."""
+        found, encoder = self.truth(starts), self.encoder
+        for place, column in enumerate(encoder.targets):
+            if column in encoder.logged:
+                found[:, :, place] = np.log(found[:, :, place])
+        return found
+
+    def summed(self, forecast: Tensor, starts: Sequence[int]) -> np.ndarray:
+        """Forecasts as `SeriesEncoder.summed` has them: changes added up, still logarithms."""
+        values = forecast.detach().double().cpu().numpy()
+        return self.encoder.summed(self.series, values, np.asarray(starts))
+
     def restore(self, forecast: Tensor, starts: Sequence[int]) -> np.ndarray:
         """Forecasts in the units of the file; see `SeriesEncoder.restore`.
 
@@ -113,8 +126,7 @@ class ScaledSeries:
             forecast: ``[B H targets q]``, as the model gives them.
             starts: steps at which they begin.
         """
-        values = forecast.detach().double().cpu().numpy()
-        return self.encoder.restore(self.series, values, np.asarray(starts))
+        return self.encoder.raised(self.summed(forecast, starts))
 
 
 def dates_ahead(encoder: SeriesEncoder, series: Series, count: int) -> np.ndarray:

@@ -232,7 +232,11 @@ class SeriesEncoder:
         return ((changed - mean) / deviation)[:, list(self.known)]
 
     def restore(self, series: Series, forecast: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Forecasts in the units of the file.
+        """Forecasts in the units of the file: `summed`, then `raised`."""
+        return self.raised(self.summed(series, forecast, starts))
+
+    def summed(self, series: Series, forecast: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Forecasts in the units of the file, but as logarithms where those are learnt.
 
         Changes are added up from the last value seen. That is exact for points; of quantiles the
         sum of changes is not the quantile of the sum, but bounds it where all steps err together.
@@ -252,9 +256,15 @@ class SeriesEncoder:
             if column in self.differenced:
                 last = _logarithms(series.values, self.logged)[starts - 1, column]
                 values[:, :, place] = last[:, None, None] + values[:, :, place].cumsum(1)
-            if column in self.logged:
-                values[:, :, place] = np.exp(values[:, :, place].clip(-LARGEST_LOG, LARGEST_LOG))
         return values
+
+    def raised(self, values: np.ndarray) -> np.ndarray:
+        """What `summed` gave, logarithms no longer."""
+        found = values.copy()
+        for place, column in enumerate(self.targets):
+            if column in self.logged:
+                found[:, :, place] = np.exp(values[:, :, place].clip(-LARGEST_LOG, LARGEST_LOG))
+        return found
 
     def _scale(self, series: Series) -> tuple[np.ndarray, np.ndarray]:
         if series.name not in self.mean:

@@ -90,7 +90,16 @@ def forecasts(report: Event, found: Plots) -> Markup | None:
     shown = [picture for name, picture in found.items() if name.startswith("forecast-")]
     if not shown:
         return None
-    return section("Forecasts", drawn(*shown))
+    if "coverage" not in report:
+        return section("Forecasts", drawn(*shown))
+    low, high = report["band"]
+    said = f"The bands promise {high - low:.0%} and hold {report['coverage']:.1%} of what came"
+    if "coverage_before" in report:
+        said += (
+            f"; before they were corrected on {report['calibration_windows']:,} windows of the "
+            f"validation part they held {report['coverage_before']:.1%}"
+        )
+    return section("Forecasts", element("p", f"{said}."), drawn(*shown))
 
 
 def learning(events: Sequence[Event], found: Plots) -> Markup | None:

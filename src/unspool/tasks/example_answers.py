@@ -87,11 +87,6 @@ class ExampleAnswers:
     rules: Rules
     encoder: Any
 
-    @property
-    def task(self) -> str:
-        """A key of `unspool.tasks.table.TASKS`."""
-        return self.rules.task
-
     def files(self) -> dict[str, str]:
         """What was learnt of inputs and of targets, as JSON files by name."""
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,9 @@ from unspool.tasks.baselines.series import find_period
 from unspool.tasks.example_answers import ENCODER_FILE
 from unspool.tasks.example_batches import order
 from unspool.tasks.forecast_answers import ForecastAnswers
+from unspool.tasks.forecast_bands import Bands
 from unspool.tasks.forecast_methods import simple_methods
+from unspool.tasks.forecast_metrics import coverage
 from unspool.tasks.forecast_parts import Divided, read_divided
 from unspool.tasks.forecast_scores import MEASURES, Yardstick
 from unspool.tasks.forecast_shown import drawn, plain_forecasts
@@ -36,6 +37,7 @@ from unspool.tasks.forecast_windows import (
     Learnt,
     Windows,
     ahead,
+    calibrated_bands,
     forecast_loss,
     forecasts,
 )
@@ -57,6 +59,7 @@ class ForecastJob:
         seed: of the order.
         warnings: what a person should know.
         measured_on: the part that `judge` reads, in words.
+        bands: what corrects the quantiles; nothing before `calibrated`.
     """
 
     encoder: SeriesEncoder
@@ -69,11 +72,12 @@ class ForecastJob:
     warnings: tuple[str, ...] = ()
     measured_on: str = "test part"
     unit: str = "value"
+    bands: Bands = field(default_factory=Bands)
     _rows: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def files(self) -> dict[str, str]:
-        """What was learnt of the training part."""
-        return {ENCODER_FILE: json.dumps(self.encoder.to_dict(), ensure_ascii=False) + "\n"}
+        """What was learnt of the training part, and at the end how wide bands are."""
+        return ForecastAnswers(self.encoder, self.bands).files()
 
     def shape(self) -> dict[str, Any]:
         """What goes in, and what comes out."""
@@ -110,17 +114,20 @@ class ForecastJob:
     def judge(self, model: Forecaster) -> dict[str, Any]:
         """All figures on the test part, and some forecasts beside what came, for a plot."""
         levels = self.encoder.settings.levels
-        answers = np.concatenate(
-            [forecasts(model, each, starts) for each, starts in self.test.own()]
-        )
+        answers = self._forecasts(model, self.bands)
         yardstick = self.yardstick()
         self._rows[MODEL] = yardstick.rows(answers[..., list(levels).index(0.5)])
         return {
             **self._heading(),
             "rows": len(self.test),
             **yardstick.measures(answers, levels),
-            "forecasts": plain_forecasts(model, self.test),
+            **self._corrected(model, yardstick),
+            "forecasts": plain_forecasts(model, self.test, self.bands),
         }
+
+    def calibrated(self, model: Forecaster) -> ForecastJob:
+        """The same job with bands that hold as much of the validation part as they promise."""
+        return replace(self, bands=calibrated_bands(model, self.validation))
 
     def baselines(self) -> Iterator[dict[str, Any]]:
         """The simple methods, on the same windows and measured like the model."""
@@ -169,6 +176,20 @@ class ForecastJob:
         if found == 1 and frequency is not None:
             found = frequency.season
         return found if found < shortest else 1
+
+    def _forecasts(self, model: Forecaster, bands: Bands) -> np.ndarray:
+        """Of every window of the test part, in the units of the file."""
+        return np.concatenate(
+            [forecasts(model, each, starts, bands) for each, starts in self.test.own()]
+        )
+
+    def _corrected(self, model: Forecaster, yardstick: Yardstick) -> dict[str, Any]:
+        """What the bands held as they were learnt, if they were corrected."""
+        if not self.bands.stretches:
+            return {}
+        learnt = self._forecasts(model, Bands())
+        before = coverage(yardstick.truth, learnt[..., 0], learnt[..., -1])
+        return {"coverage_before": before, "calibration_windows": self.bands.windows}
 
     def _heading(self) -> dict[str, Any]:
         return {
@@ -223,7 +244,7 @@ class Examination:
 
     def sample(self) -> str | None:
         """The last window of the validation part beside what came."""
-        return drawn(plain_forecasts(self.model, self.job.validation, most=1))
+        return drawn(plain_forecasts(self.model, self.job.validation, self.job.bands, most=1))
 
     def _loss(self, forecast: Tensor, batch: ForecastBatch) -> Tensor:
         levels = self.job.encoder.settings.levels
@@ -243,7 +264,8 @@ def prepare(reading: Reading, settings: Any, files: Mapping[str, str] | None = N
         ConfigError: for a model that reads from both ends.
     """
     _check_model(settings.model)
-    encoder = None if files is None else SeriesEncoder.from_dict(json.loads(files[ENCODER_FILE]))
+    stored = None if files is None else ForecastAnswers.of_files(files)
+    encoder = None if stored is None else stored.encoder
     parts, settings_made = read_divided(reading, settings, encoder)
     if encoder is None:
         date, group = (reading.roles.get(role) for role in ("date", "group"))
@@ -255,6 +277,7 @@ def prepare(reading: Reading, settings: Any, files: Mapping[str, str] | None = N
         **_windows(series, parts, encoder),
         batch=settings.train.batch,
         seed=settings.seed,
+        bands=Bands() if stored is None else stored.bands,
         warnings=(*reading.warnings, *parts.found.warnings, *parts.warnings, *encoder.notes),
     )
 
@@ -291,7 +314,7 @@ def restore(files: Mapping[str, str], where: str) -> ForecastAnswers:
         CheckpointError: if a file describes no encoder.
     """
     try:
-        return ForecastAnswers(SeriesEncoder.from_dict(json.loads(files[ENCODER_FILE])))
+        return ForecastAnswers.of_files(files)
     except (KeyError, ValueError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{where}: {ENCODER_FILE} describes no encoder ({error}).") from error
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from unspool.data.series_windows import SeriesEncoder
 from unspool.data.table import Table, listed
 from unspool.errors import DataError
 from unspool.models.forecaster import Forecaster
+from unspool.tasks.example_answers import ENCODER_FILE
+from unspool.tasks.forecast_bands import Bands
 from unspool.tasks.forecast_windows import forecasts
 
 
@@ -26,11 +29,24 @@ class ForecastAnswers:
 
     Attributes:
         encoder: of the run.
-        task: a key of `unspool.tasks.table.TASKS`.
+        bands: what corrects the quantiles.
     """
 
     encoder: SeriesEncoder
-    task: str = "forecast"
+    bands: Bands = field(default_factory=Bands)
+
+    @classmethod
+    def of_files(cls, files: Mapping[str, str]) -> ForecastAnswers:
+        """What `files` gave; before a training has ended there are no corrected bands."""
+        encoder = SeriesEncoder.from_dict(json.loads(files[ENCODER_FILE]))
+        return cls(encoder, Bands.from_dict(json.loads(files.get(BANDS_FILE, UNCORRECTED))))
+
+    def files(self) -> dict[str, str]:
+        """What was learnt of the training part, and of the validation part how wide bands are."""
+        found = {ENCODER_FILE: json.dumps(self.encoder.to_dict(), ensure_ascii=False) + "\n"}
+        if self.bands.stretches:
+            found[BANDS_FILE] = json.dumps(self.bands.to_dict()) + "\n"
+        return found
 
     def predict(
         self, model: Forecaster, inputs: Sequence[Any], names: Sequence[str] | None = None
@@ -82,7 +98,7 @@ class ForecastAnswers:
         columns = [encoder.columns[each] for each in encoder.targets]
         for scaled in self.usable(table, tell, self._known_ahead):
             series = scaled.series
-            said = forecasts(model, scaled, [len(series)])[0]  # [H targets q]
+            said = forecasts(model, scaled, [len(series)], self.bands)[0]  # [H targets q]
             dates = dates_ahead(encoder, series, encoder.settings.horizon)
             for step, values in enumerate(said):
                 yield {
@@ -176,3 +192,7 @@ def spelled(date: np.datetime64, frequency: Frequency | None) -> str:
     if frequency.unit == "months" and day == date.astype("datetime64[M]"):
         return str(day.astype("datetime64[M]"))
     return str(day)
+
+
+BANDS_FILE = "bands.json"
+UNCORRECTED = json.dumps(Bands().to_dict())

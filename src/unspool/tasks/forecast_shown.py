@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from unspool.drawing import plots
 from unspool.drawing.picture import Picture
-from unspool.drawing.plots import bands
 from unspool.models.forecaster import Forecaster
 from unspool.tasks.forecast_answers import spelled
+from unspool.tasks.forecast_bands import Bands
 from unspool.tasks.forecast_windows import Windows, forecasts
 
 
-def plain_forecasts(model: Forecaster, windows: Windows, most: int = 3) -> list[dict[str, Any]]:
+def plain_forecasts(
+    model: Forecaster, windows: Windows, bands: Bands, most: int = 3
+) -> list[dict[str, Any]]:
     """Some forecasts of a part with what was seen before and what came, as plain JSON values.
 
     The last windows of the first series, a horizon apart, so that none overlaps another.
@@ -22,6 +25,7 @@ def plain_forecasts(model: Forecaster, windows: Windows, most: int = 3) -> list[
     Args:
         model: of the task.
         windows: of the part.
+        bands: what corrects the quantiles.
         most: series, and windows of each, at most; of several series fewer columns are taken.
 
     Returns:
@@ -35,7 +39,7 @@ def plain_forecasts(model: Forecaster, windows: Windows, most: int = 3) -> list[
         encoder = each.encoder
         H, frequency = encoder.settings.horizon, encoder.frequency
         picked = [starts[-1 - H * number] for number in range(most) if H * number < len(starts)]
-        said = forecasts(model, each, picked[::-1])
+        said = forecasts(model, each, picked[::-1], bands)
         point = encoder.settings.levels.index(0.5)
         for start, values in zip(picked[::-1], said, strict=True):
             first = max(0, start - BEFORE * H)
@@ -75,7 +79,7 @@ def forecast_picture(one: Mapping[str, Any]) -> Picture:
     low, high = (None, None) if one["low"] == one["high"] else (one["low"], one["high"])
     labels = [*one["before_dates"], *one["dates"]]
     title = f"{_name(one)} after {one['origin']}"
-    return bands(labels, one["truth"], one["point"], low, high, title, one["before"])
+    return plots.bands(labels, one["truth"], one["point"], low, high, title, one["before"])
 
 
 def drawn(found: Sequence[Mapping[str, Any]]) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from unspool.data.scaled_series import ScaledSeries
 from unspool.data.series_windows import SeriesEncoder
 from unspool.models.forecaster import Forecaster
+from unspool.tasks.forecast_bands import Bands, bands_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,25 +116,54 @@ class Windows:
         return ForecastBatch(inputs, torch.cat(truths))
 
 
-@torch.no_grad()
-def forecasts(model: Forecaster, series: ScaledSeries, starts: Sequence[int]) -> np.ndarray:
+def forecasts(
+    model: Forecaster, series: ScaledSeries, starts: Sequence[int], bands: Bands
+) -> np.ndarray:
     """What a model says from each of these steps on, in the units of the file.
 
     Args:
         model: put into evaluation mode.
         series: as the model sees it.
         starts: steps at which forecasts begin.
+        bands: what corrects the quantiles.
 
     Returns:
         float64 ``[B H targets q]``.
+    """
+    encoder = series.encoder
+    said = bands.of(summed_forecasts(model, series, starts), encoder.settings.levels)
+    return encoder.raised(said)
+
+
+@torch.no_grad()
+def summed_forecasts(model: Forecaster, series: ScaledSeries, starts: Sequence[int]) -> np.ndarray:
+    """The same as the model has learnt it, changes added up and logarithms where those are learnt.
+
+    On this scale bands are corrected: a correction of single changes would say nothing of their
+    sum, and one of values could bring what has a logarithm below zero.
     """
     model.eval()
     found = []
     for at in range(0, len(starts), AT_ONCE):
         some = starts[at : at + AT_ONCE]
         inputs = {name: value.to(model.device) for name, value in series.inputs(some).items()}
-        found.append(series.restore(ahead(model, series.encoder, inputs), some))
+        found.append(series.summed(ahead(model, series.encoder, inputs), some))
     return np.concatenate(found)
+
+
+def calibrated_bands(model: Forecaster, held_out: Windows) -> Bands:
+    """What corrects a model's quantiles, measured on windows that it did not learn from.
+
+    Args:
+        model: put into evaluation mode.
+        held_out: windows of the validation part; the test part is never read.
+    """
+    levels = held_out.series[0].encoder.settings.levels
+    if len(levels) < 2:
+        return Bands()
+    said = [summed_forecasts(model, *each) for each in held_out.own()]
+    truth = [each.summed_truth(starts) for each, starts in held_out.own()]
+    return bands_of(np.concatenate(said), np.concatenate(truth), levels)
 
 
 def ahead(model: Forecaster, encoder: SeriesEncoder, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -90,14 +90,7 @@ class RowWise(Protocol):
 
 @runtime_checkable
 class Answers(Protocol):
-    """What turns a trained model's numbers back into what a person asked for.
-
-    Attributes:
-        task: a key of `unspool.tasks.table.TASKS`.
-    """
-
-    @property
-    def task(self) -> str: ...  # noqa: D102
+    """What turns a trained model's numbers back into what a person asked for."""
 
     def predict(
         self, model: nn.Module, inputs: Sequence[Any], names: Sequence[str] | None = None

@@ -169,6 +169,7 @@ class SupervisedJob:
                 **self._heading(),
                 "score": measured["score"],
                 "interval": measured["interval"],
+                **{name: measured[name] for name in BESIDE if name in measured},
                 "seconds": method.seconds,
                 "reproduce": method.reproduce,
             }
@@ -368,6 +369,7 @@ def _shown(value: Any) -> str:
 
 
 PARTS = ("train", "validation", "test")
+BESIDE = ("balanced_accuracy",)  # what the simple methods are compared by as well, where it is told
 MODEL = ""  # the model's own rows, among those of the simple methods
 SAMPLES = 3
 LONGEST_SHOWN = 60

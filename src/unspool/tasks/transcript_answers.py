@@ -23,11 +23,6 @@ class TranscriptAnswers:
     answers: ExampleAnswers
 
     @property
-    def task(self) -> str:
-        """A key of `unspool.tasks.table.TASKS`."""
-        return self.answers.task
-
-    @property
     def encoder(self) -> Any:
         """Of the sounds."""
         return self.answers.encoder

@@ -276,5 +276,5 @@ MODEL_FORMAT = Format(
     name="unspool model",
     version=1,
     files=frozenset({"model.safetensors", "config.json", "README.md"}),
-    optional=frozenset({"tokenizer.json", "encoder.json", "targets.json"}),
+    optional=frozenset({"tokenizer.json", "encoder.json", "targets.json", "bands.json"}),
 )
