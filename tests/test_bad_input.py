@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import wave
 
 import numpy as np
 import pytest
@@ -58,14 +59,16 @@ def sounds(tmp_path):
         folder.mkdir(parents=True)
         for i in range(8):
             tone = np.sin(2 * np.pi * hertz * np.arange(800) / 8000) + rng.normal(0, 0.01, 800)
-            (folder / f"{i}.wav").write_bytes(encode_wav(0.3 * tone[:, None], 8000))
+            (folder / f"{i}.wav").write_bytes(encode_wav(0.3 * tone, 8000))
     low = tmp_path / "sounds" / "low"
-    (low / "silent.wav").write_bytes(encode_wav(np.zeros((800, 1)), 8000))
-    (low / "stereo.wav").write_bytes(encode_wav(rng.normal(0, 0.1, (4410, 2)), 44100))
-    whole = encode_wav(np.zeros((800, 1)), 8000)
+    (low / "silent.wav").write_bytes(encode_wav(np.zeros(800), 8000))
+    with wave.open(str(low / "stereo.wav"), "wb") as sound:
+        sound.setparams((2, 2, 44_100, 0, "NONE", ""))
+        sound.writeframes(rng.integers(-3000, 3000, 8820).astype("<i2").tobytes())
+    whole = encode_wav(np.zeros(800), 8000)
     (low / "cut.wav").write_bytes(whole[:500])
     (low / "nothing.wav").write_bytes(b"")
-    (low / "no samples.wav").write_bytes(encode_wav(np.zeros((0, 1)), 8000))
+    (low / "no samples.wav").write_bytes(encode_wav(np.zeros(0), 8000))
     return tmp_path / "sounds"
 
 
