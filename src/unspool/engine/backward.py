@@ -44,11 +44,12 @@ def run_backward(
     ]
     totals = torch.zeros(len(learnt), call.threads, width, dtype=plan.dtype)
     sums = dict(zip(learnt, totals, strict=True))
+    wanted = set(program.memory.values())
     slots: list[tuple[Tensor, bool, Tensor | None]] = []
     for slot in plan.backward.code.slots:
         node = program.nodes[slot.node]
         if slot.kind == "store":
-            timed = slot.node in set(program.memory.values())
+            timed = slot.node in wanted
             slots.append((memory[slot.node], timed, None))
         elif slot.kind == "carry":
             slots.append((arriving[node.name], False, None))
@@ -68,13 +69,10 @@ def run_backward(
 def _place_permuted(call: Call) -> None:
     """The tensors of bilinear forms with their axes in the orders the way back reads them in."""
     full, core = call.plan.schedule.gradient, call.plan.core
-    by_name = {node.name: index for index, node in enumerate(core.nodes) if len(node.shape) == 3}
-    for index in range(full.num_forward, len(full.nodes)):
+    for index in call.plan.permuted:
         node = full.nodes[index]
-        if node.op != "parameter":
-            continue
         name, bracket, order = node.name.partition("(")
-        source = by_name[name]
+        source = call.plan.parameter_nodes[name]
         sizes = [call.units if a == "H" else call.features for a in core.nodes[source].shape]
         whole = call.matrices[source].unflatten(1, (sizes[1], -1))[..., : sizes[2]]
         turned = whole.permute(ORDERS[bracket + order])
@@ -87,8 +85,7 @@ def _packed_gradient(call: Call, gradient: Tensor | None, width: int) -> Tensor:
     if gradient is None:
         return torch.zeros(rows.total, width, dtype=plan.dtype)
     if rows.source is not None:
-        flat = gradient.reshape(rows.steps * rows.batch, call.units)
-        return filled(flat.index_select(0, rows.source), width).contiguous()
+        return filled(rows.gathered(gradient), width).contiguous()
     if gradient.is_contiguous() and width == call.units:
         return gradient.view(rows.total, width)
     packed = POOL.empty(rows.total, width, plan.dtype)
@@ -265,7 +262,7 @@ def _collected(
     """The gradients in the order and shapes of the tensors they belong to."""
     plan, program = call.plan, call.plan.backward.program
     full = plan.schedule.gradient
-    by_name = {n.name: i for i, n in enumerate(plan.core.nodes) if n.op == "parameter"}
+    by_name = plan.parameter_nodes
     found = {name: matrices.get(i, vectors.get(i)) for name, i in by_name.items()}
     results: list[Tensor | None] = []
     for family, shape in zip(plan.families.values(), shapes, strict=False):
@@ -295,7 +292,8 @@ def _collected(
             made = memory[program.memory[full.leaves[stream]]]
             if made.data_ptr() != column.data_ptr():
                 column.copy_(made)
-            column[:, call.units :].zero_()  # 0/0 in the filling would reach dx as NaN
+            if width > call.units:
+                column[:, call.units :].zero_()  # 0/0 in the filling would reach dx as NaN
         results.append(block)
     else:
         for stream in plan.streams:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -146,8 +147,8 @@ class Arguments:
         words += [each.data_ptr() for each in packed]
         words += [each.shape[1] for each in packed]
         words += [ctypes.addressof(each) for each in side.products]
-        self.words = (ctypes.c_int64 * len(words))(*words)
-        self.address = ctypes.addressof(self.words)
+        self.words = array("q", words)
+        self.address = self.words.buffer_info()[0]
         self._alive = (rows, split, scratch, slots, packed)
 
     def reset(self) -> None:
@@ -167,21 +168,46 @@ def pack(side: Side, matrices: Mapping[int, Tensor]) -> list[Tensor]:
     """
     plan, original = side.plan, side.program.original
     packs: list[Tensor] = []
+    heads = iter(side.heads_of_terms)
     for group, fold in zip(side.code.groups, side.code.fold, strict=True):
         for term in range(len(group.terms[0])):
-            heads = side.heads([sums[term][0] for sums in group.terms])
-            parts = []
-            for sums in group.terms:
-                matrix, _, transposed = sums[term]
-                weights = matrices[original[matrix]]
-                weights = weights.T if transposed else weights
-                units, depth = weights.shape
-                if heads > 1 and units % (heads * fold * plan.lanes) == 0 == units % plan.padded(1):
-                    squares = weights.unflatten(0, (heads, -1)).unflatten(2, (heads, -1))
-                    weights = torch.cat([squares[n, :, n] for n in range(heads)])
-                    depth //= heads
-                weights = filled_axis(weights, plan.padded(units), 0)
-                panels = weights.reshape(-1, fold, plan.lanes, depth)
-                parts.append(panels.permute(0, 3, 1, 2))  # [P K fold L]
-            packs.append(torch.stack(parts, 2).contiguous())  # [P K sums fold L]
-    return packs
+            blocks = next(heads)
+            given = [matrices[original[sums[term][0]]] for sums in group.terms]
+            if group.terms[0][term][2]:
+                given = [weights.T for weights in given]
+            units = given[0].shape[0]
+            whole = units == plan.padded(units) and blocks == 1
+            if whole and (beside := _beside(given)) is not None:
+                panels = beside.unflatten(1, (-1, fold, plan.lanes))  # [sums P fold L K]
+                packs.append(panels.permute(1, 4, 0, 2, 3).contiguous())
+                continue
+            parts = [_panels(plan, weights, blocks, fold) for weights in given]
+            packs.append(torch.stack(parts, 2).contiguous())
+    return packs  # [P K sums fold L]
+
+
+def _panels(plan: Plan, weights: Tensor, heads: int, fold: int) -> Tensor:
+    """A matrix as panels, ``[P K fold L]``."""
+    units, depth = weights.shape
+    if heads > 1 and units % (heads * fold * plan.lanes) == 0 == units % plan.padded(1):
+        squares = weights.unflatten(0, (heads, -1)).unflatten(2, (heads, -1))
+        weights = torch.cat([squares[n, :, n] for n in range(heads)])
+        depth //= heads
+    weights = filled_axis(weights, plan.padded(units), 0)
+    return weights.reshape(-1, fold, plan.lanes, depth).permute(0, 3, 1, 2)
+
+
+def _beside(parts: Sequence[Tensor]) -> Tensor | None:
+    """Matrices that lie at equal distances in one tensor, as one; None for others."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first[None]
+    places = [each.storage_offset() for each in parts]
+    step = places[1] - places[0]
+    for k, each in enumerate(parts):
+        alike = each._base is not None and each._base is first._base
+        if not alike or places[k] != places[0] + k * step or each.stride() != first.stride():
+            return None
+    if step <= 0:
+        return None
+    return first.as_strided((len(parts), *first.shape), (step, *first.stride()))

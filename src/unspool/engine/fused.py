@@ -25,7 +25,7 @@ from unspool.engine.language import Cell
 from unspool.engine.lookup import Lookup
 from unspool.engine.memory import POOL
 from unspool.engine.plan import Plan, plan_of, refusal
-from unspool.engine.rows import Pack, Rows, arrange_rows, sorted_rows, unsorted_rows
+from unspool.engine.rows import Rows, arrange_rows, sorted_rows, unsorted_rows
 from unspool.engine.stages import axis_of
 from unspool.engine.together import scan_team
 from unspool.engine.twice import core_loop
@@ -66,9 +66,7 @@ def scan(
     if isinstance(x, Lookup):
         packed = x.flat(rows.source)
     else:
-        packed = x.reshape(T * B, D)
-        if rows.source is not None:
-            packed = Pack.apply(packed, rows.source)
+        packed = x.reshape(T * B, D) if rows.source is None else rows.packed(x)
     units = state[0].shape[-1]
     streams, prepared = hoist(plan, parameters, packed, units)
     traced = [index for _, index in plan.core.gates] if trace else None
@@ -228,8 +226,7 @@ def _unpacked(call: Call, node: int) -> Tensor:
     if rows.source is None:
         whole = value.view(rows.steps, rows.batch, width)
         return whole.clone() if padding else whole
-    whole = value.new_zeros(rows.steps * rows.batch, width)
-    return whole.index_copy_(0, rows.source, value).view(rows.steps, rows.batch, width)
+    return rows.spread(value)
 
 
 def _trace(call: Call, node: int, training: bool) -> Tensor:

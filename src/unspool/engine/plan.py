@@ -92,7 +92,19 @@ class Plan:
         """Whether no unit looks at another, forwards and backwards."""
         return self.shared and not (self.schedule.forward.meets or self.schedule.backward.meets)
 
-    @property
+    @cached_property
+    def parameter_nodes(self) -> dict[str, int]:
+        """The core's parameters by name."""
+        return {n.name: i for i, n in enumerate(self.core.nodes) if n.op == "parameter"}
+
+    @cached_property
+    def permuted(self) -> list[int]:
+        """Tensors of bilinear forms whose axes the way back reads in another order."""
+        full = self.schedule.gradient
+        later = range(full.num_forward, len(full.nodes))
+        return [index for index in later if full.nodes[index].op == "parameter"]
+
+    @cached_property
     def num_products(self) -> int:
         """How many matrices a step multiplies with."""
         groups = (group for stage in self.schedule.forward.stages for group in stage.groups)
@@ -166,6 +178,15 @@ class Side:
         self.code: Code = generate(program, name, kernels.host(), reverse, unpacked)
         self.kernel = kernels.kernel(self.code.text)
         self.products = [_functions(name, wide, rows) for wide, rows in self.code.products]
+
+    @cached_property
+    def heads_of_terms(self) -> list[int]:
+        """How many blocks the matrices of each group's terms have, group by group."""
+        return [
+            self.heads([sums[term][0] for sums in group.terms])
+            for group in self.code.groups
+            for term in range(len(group.terms[0]))
+        ]
 
     def heads(self, matrices: Sequence[int]) -> int:
         """How many blocks all of some matrices, nodes of the program, have on their diagonal."""

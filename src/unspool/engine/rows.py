@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
+
+from unspool.engine.memory import POOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Rows:
         order: the rows by falling length; None when they stand as they are.
         source: for each entry its place in the flattened ``[T·B]`` input; None for the identity.
         last: for each sorted row its last entry.
+        made: what has been made of these, by name; both passes of a scan need it.
     """
 
     steps: int
@@ -30,6 +35,42 @@ class Rows:
     order: Int64[Tensor, " B"] | None
     source: Int64[Tensor, " N"] | None
     last: Int64[Tensor, " B"]
+    made: dict[Any, Tensor] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, name: Any, make: Callable[[], Tensor]) -> Tensor:
+        """What is in `made`, made at its first use."""
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]
+
+    def gathered(self, value: Float[Tensor, "T B W"]) -> Float[Tensor, "N W"]:
+        """A sequence's entries in reading order, from memory with either axis first."""
+        flat, index = self._flat(value)
+        return flat.index_select(0, index)
+
+    def packed(self, value: Float[Tensor, "T B W"]) -> Float[Tensor, "N W"]:
+        """The same, with a gradient."""
+        return Pack.apply(*self._flat(value))
+
+    def spread(self, entries: Float[Tensor, "N W"]) -> Float[Tensor, "T B W"]:
+        """Entries back where they belong, zero in the padding, in memory with rows first."""
+        whole = _placed(entries, self._rows_first(), self.steps * self.batch)
+        return whole.view(self.batch, self.steps, -1).transpose(0, 1)
+
+    def _flat(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.source is not None
+        if value.transpose(0, 1).is_contiguous():
+            return value.transpose(0, 1).flatten(0, 1), self._rows_first()
+        return value.flatten(0, 1), self.source
+
+    def _rows_first(self) -> Int64[Tensor, " N"]:
+        """For each entry its place in the flattened ``[B·T]`` input."""
+
+        def make() -> Tensor:
+            assert self.source is not None
+            return self.source % self.batch * self.steps + self.source // self.batch
+
+        return self.once("rows first", make)
 
 
 def arrange_rows(
@@ -49,16 +90,19 @@ def arrange_rows(
             source = torch.arange(steps * batch).view(steps, batch).flip(0).flatten()
         offsets, last = _of_full_rows(steps, batch)
         return Rows(steps, batch, steps * batch, offsets, None, source, last)
-    order = torch.argsort(lengths, descending=True, stable=True)
-    falling = lengths[order]
-    t = torch.arange(steps)[:, None]
+    given = lengths.numpy()  # many small operations, which cost torch several times as much
+    order = np.argsort(-given, kind="stable")
+    falling = given[order]
+    t = np.arange(steps)[:, None]
     active = t < falling  # [T B]
-    counts = active.sum(1)
-    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    time = falling - 1 - t if reverse else t.expand(steps, batch)
+    offsets = np.concatenate([[0], active.sum(1).cumsum()])
+    time = falling - 1 - t if reverse else t
     source = (time * batch + order)[active]
-    last = offsets[falling - 1] + torch.arange(batch)
-    return Rows(steps, batch, int(offsets[-1]), offsets, order, source, last)
+    last = offsets[falling - 1] + np.arange(batch)
+    tensors = [torch.from_numpy(each) for each in (offsets, order, source, last)]
+    rows = Rows(steps, batch, int(offsets[-1]), *tensors)
+    rows.made["falling"] = torch.from_numpy(falling)
+    return rows
 
 
 @lru_cache(maxsize=16)
@@ -74,13 +118,21 @@ class Pack(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, source: Tensor) -> Tensor:
         """``rows[source]``."""
-        ctx.source, ctx.shape = source, rows.shape
+        ctx.source, ctx.height = source, len(rows)
         return rows.index_select(0, source)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """Every gradient back to the one row it came from."""
-        return gradients[0].new_zeros(ctx.shape).index_copy_(0, ctx.source, gradients[0]), None
+        return _placed(gradients[0], ctx.source, ctx.height), None
+
+
+def _placed(entries: Tensor, places: Tensor, height: int) -> Tensor:
+    """Rows at their places among so many, the others zero."""
+    whole = POOL.empty(height, entries.shape[1], entries.dtype)
+    if len(entries) < height:
+        whole.zero_()
+    return whole.index_copy_(0, places, entries)
 
 
 def sorted_rows(value: Tensor, rows: Rows) -> Tensor:
@@ -97,9 +149,13 @@ def unsorted_rows(value: Tensor, rows: Rows) -> Tensor:
 
 def places_before(rows: Rows) -> Int64[Tensor, " M"]:
     """For every entry after the first step the entry of its row one step earlier."""
-    counts = rows.offsets.diff()
-    shift = counts[:-1].repeat_interleave(counts[1:])
-    return torch.arange(int(rows.offsets[1]), rows.total) - shift
+
+    def make() -> Tensor:
+        counts = rows.offsets.diff()
+        shift = counts[:-1].repeat_interleave(counts[1:])
+        return torch.arange(int(rows.offsets[1]), rows.total) - shift
+
+    return rows.once("before", make)
 
 
 def team(rows: int, vectors: int, threads: int) -> tuple[int, int]:
@@ -130,7 +186,9 @@ def members(rows: Rows, threads: int, across: int) -> Int64[Tensor, "N 4"]:
     """
     if rows.order is None:
         return _equal_members(rows.batch, threads, across)
-    return _members(shares(rows, threads // across), across)
+    return rows.once(
+        ("members", threads, across), lambda: _members(shares(rows, threads // across), across)
+    )
 
 
 @lru_cache(maxsize=64)
@@ -149,9 +207,7 @@ def shares(rows: Rows, threads: int) -> Int64[Tensor, " N1"]:
     """Borders between the threads' runs of rows: equal numbers of steps, not of rows."""
     if rows.order is None:
         return _equal_shares(rows.batch, threads)
-    counts = rows.offsets.diff()
-    lengths = (counts[:, None] > torch.arange(rows.batch)).sum(0)
-    done = lengths.cumsum(0)
+    done = rows.made["falling"].cumsum(0)
     targets = torch.arange(1, threads) * rows.total // threads
     inner = torch.searchsorted(done, targets) + 1
     ends = torch.cat([torch.zeros(1, dtype=torch.int64), inner, torch.tensor([rows.batch])])

@@ -174,6 +174,7 @@ def choose_backend(
     return next((each for each, refuses in refusals.items() if refuses() is None), "reference")
 
 
+@cache
 def _fused() -> ModuleType:
     """The generated code's own module; it needs llvmlite, which may be missing."""
     return importlib.import_module("unspool.engine.fused")

@@ -137,7 +137,7 @@ class Recurrent(nn.Module):
         """
         if len(self.initial_state):
             return State([value.expand(batch, -1, -1) for value in self.initial_state])
-        like = next(self.parameters())
+        like = next(iter(self.weights["l0"].values()))
         shape = (batch, self.num_layers * self.directions, self.hidden_size)
         return State([like.new_zeros(shape) for _ in self.cell.states])
 
