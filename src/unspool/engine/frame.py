@@ -27,7 +27,7 @@ HEADER = 15
 COUNTER, ARRIVED, PRESENT, YIELD = 0, 12, 13, 14
 # A line of the cache, so that two teams do not take it from each other.
 MEETING_WORDS = 8
-# Looks at the counter before others are let run: about ten microseconds.
+# Looks at the counter before others are let run, more than a meeting of threads that run takes.
 PATIENCE = 2000
 # pointer, stride of a row, whether time moves it, pointer and stride before the first step
 WORDS = 5
