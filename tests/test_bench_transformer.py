@@ -116,7 +116,18 @@ def test_approximations_are_exact_where_they_see_everything():
     assert long.more["error, linear"] > 0.1
 
 
-def test_approximations_are_drawn():
-    figure = approximations(Lengths(steps=(70, 140), windows=(16,), effort=BRIEF), print)
-    assert growth_plot(figure.curves).count("window 16") >= 2
+def test_approximations_are_drawn_in_the_same_colours_in_both_panels():
+    lengths = Lengths(steps=(8, 70, 140), windows=(16, 100), effort=BRIEF)  # all exact at 8 steps
+    curves = approximations(lengths, print).curves
+    assert growth_plot(curves).count("window 16") >= 2
+    names = {
+        panel: [
+            name.partition(": ")[2]
+            for name, points in curves.items()
+            if points and name.startswith(panel)
+        ]
+        for panel in ("seconds", "error")
+    }
+    assert names["seconds"] == [*names["error"], "full"]
+    assert names["error"] == ["window 100", "window 16", "linear"]
     assert distance(torch.ones(3), torch.ones(3)) == 0.0

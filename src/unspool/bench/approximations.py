@@ -40,7 +40,7 @@ class Lengths:
     heads: int = 4
     features: int = 32
     windows: Sequence[int] = (64, 256)
-    effort: Effort = field(default_factory=lambda: Effort(seconds=0.3, least=2, most=7))
+    effort: Effort = field(default_factory=lambda: Effort(seconds=1.5, least=5, most=15))
 
 
 def approximations(lengths: Lengths, tell: Told) -> Figure:
@@ -52,7 +52,10 @@ def approximations(lengths: Lengths, tell: Told) -> Figure:
     """
     ways: dict[str, Way] = {"full": full, "linear": _linear}
     ways |= {f"window {width}": _window(width) for width in lengths.windows}
-    curves: dict[str, list[tuple[float, float]]] = {}
+    # From the last, which leaves full attention for the end; all of them before the first point,
+    # since a short sequence has no error to draw: so both panels have the same colours.
+    names = [f"{panel}: {name}" for panel in ("seconds", "error") for name in reversed(ways)]
+    curves: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     rows = []
     for T in lengths.steps:
         q, k, v = drawn(lengths.heads, T, lengths.features)
@@ -65,14 +68,11 @@ def approximations(lengths: Lengths, tell: Told) -> Figure:
             for name, y in found.items() if name != "full"
         }  # fmt: skip
         row = Row.of(f"T {T}", times, errors)
-        # From the last, which leaves full attention for the end: so both panels have its colours.
-        for name, spread in reversed(row.amounts.items()):
-            curves.setdefault(f"seconds: {name}", []).append((float(T), spread.median))
-        for name, error in reversed(errors.items()):
+        for name, spread in row.amounts.items():
+            curves[f"seconds: {name}"].append((float(T), spread.median))
+        for name, error in errors.items():
             if error > SMALLEST:
-                curves.setdefault(f"error: {name.removeprefix('error, ')}", []).append(
-                    (float(T), error)
-                )
+                curves[f"error: {name.removeprefix('error, ')}"].append((float(T), error))
         rows.append(row)
         said = (f"{name} {1e3 * each.median:.2f} ms" for name, each in row.amounts.items())
         told = (f"{name} {value:.2f}" for name, value in errors.items())

@@ -133,14 +133,15 @@ class RecurrentDecoder(nn.Module):
         """Make ready what was read.
 
         Args:
-            outputs: a vector a step; None if there are none.
+            outputs: a vector a step, zero in the padding, as encoders give it; None if there are
+                none.
             mask: True where a step is no padding; None where all are.
             final: the encoder's last state, or one vector a row.
         """
         start, keys = self.bridge(final), State()
         if self.attention is not None:
             assert outputs is not None
-            keys = self.attention.prepare(outputs, mask)
+            keys = self.attention.prepare(outputs)
         if self.attends == "feeding":
             start = State([*start, start[0].new_zeros(len(start[0]), self.units)])
         return Memory(keys, mask, start)

@@ -72,7 +72,7 @@ class TransformerDecoder(nn.Module):
         """Make ready what was read.
 
         Args:
-            outputs: a vector a step.
+            outputs: a vector a step, zero in the padding, as encoders give it.
             mask: True where a step is no padding; None where all are.
         """
         keys = [value for pair in self.stack.remember(outputs) for value in pair]
