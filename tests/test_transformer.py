@@ -173,6 +173,13 @@ def test_blocks_of_a_window_are_the_whole_matrix_under_its_band(steps, past, win
     assert_close(window_attention(q, k, v, window, causal, allowed), wanted)
 
 
+def test_blocks_of_a_window_leave_the_padding_out(rng):
+    stack = make(rng, causal=False, attention="window", window=3)
+    x = draw(rng, 2, 150, 5)  # long enough for blocks; alone the second row makes the whole matrix
+    outputs, _ = stack(x, torch.tensor([150, 100]))
+    assert_close(outputs[1:, :100], stack(x[1:, :100])[0])
+
+
 def test_window_attention_makes_no_square_matrix(rng):
     T = 4096
     q = draw(rng, 1, 1, T, 2, dtype=torch.float32)
