@@ -110,8 +110,11 @@ def _examples(
 def _series(table: Table, found: Recognised) -> Parsed:
     """The whole table, for the reader of series."""
     date, group = found.roles.get("date"), found.roles.get("group")
-    options = {"date": date, "values": list(found.features), "group": group}
-    refused = read_series(table, SeriesSettings(), found.features, date, group).refused
+    series = read_series(table, SeriesSettings(), found.features, date, group)
+    refused = series.refused
+    options = {
+        "date": date, "values": list(found.features), "group": group, "notes": series.warnings,
+    }  # fmt: skip
     places = {each.place for each in refused}
     used = [index for index, place in enumerate(table.places) if place not in places]
     clean = replace(

@@ -130,7 +130,8 @@ class Reading:
             "split": {name: len(rows) for name, rows in self.parts.items()}
             | {"how": self.parted, "folds": len(self.folds)},
             "examples": first_shown(self.examples, SHOWN_EXAMPLES),
-            "warnings": list(self.warnings),
+            # A forecast finds its own, with its settings; until then these are known.
+            "warnings": [*self.warnings, *self.examples.options.get("notes", ())],
         }
 
 
