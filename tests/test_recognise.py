@@ -1,5 +1,6 @@
 """What real files and small ones of every form are recognised as, whatever they are called."""
 
+import io
 import json
 
 import numpy as np
@@ -139,10 +140,18 @@ def test_task_write_takes_any_text_as_running_text(tmp_path):
     assert reading.examples.inputs[0].startswith("this is sentence number 0\tx\n")
 
 
-def content(ending, tone):
-    """Of a sound that can be read; what only its name is looked at may hold anything."""
-    waveform = np.sin(np.arange(800, dtype=np.float32) * (1 + tone) / 40)
-    return encode_wav(waveform, 8000) if ending == "wav" else bytes([tone])
+def content(ending, number):
+    """Of a sound or an image, each number another one."""
+    if ending == "png":
+        drawn, points = io.BytesIO(), np.full((4, 4), number, np.uint8)
+        pytest.importorskip("PIL.Image").fromarray(points).save(drawn, "PNG")
+        return drawn.getvalue()
+    waveform = np.sin(np.arange(800, dtype=np.float32) * (1 + number) / 40)
+    if ending == "wav":
+        return encode_wav(waveform, 8000)
+    written = io.BytesIO()
+    pytest.importorskip("soundfile").write(written, waveform, 8000, format="FLAC")
+    return written.getvalue()
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "png"])
@@ -167,7 +176,8 @@ def test_folders_called_train_and_test_are_the_parts(tmp_path):
         for label in "ab":
             (tmp_path / part / label).mkdir(parents=True)
             for i in range(5):
-                (tmp_path / part / label / f"{i}.png").write_bytes(f"{part}{label}{i}".encode())
+                number = 50 * (part == "test") + 10 * (label == "b") + i
+                (tmp_path / part / label / f"{i}.png").write_bytes(content("png", number))
     reading = read(tmp_path)
     assert len(reading.parts["test"]) == 10
     assert all("test" in path for path in reading.part("test").inputs)
@@ -203,8 +213,7 @@ def test_images_with_captions_and_sounds_with_transcripts_are_recognised(tmp_pat
     for ending, task in (("png", "caption"), ("wav", "transcribe")):
         rows = []
         for i, text in enumerate(SENTENCES):
-            data = bytes([i]) if ending == "png" else encode_wav(np.full(9, i / 10), 8000)
-            (tmp_path / f"{i}.{ending}").write_bytes(data)
+            (tmp_path / f"{i}.{ending}").write_bytes(content(ending, i))
             rows.append(json.dumps({"file": f"{i}.{ending}", "text": text}))
         (tmp_path / f"{ending}.jsonl").write_text("\n".join(rows))
         reading = read(tmp_path / f"{ending}.jsonl")

@@ -45,7 +45,8 @@ def doubts_about(
 
     Example:
         >>> rows = [("good", "1"), ("bad", "0"), ("fine", "1"), ("poor", "0")]
-        >>> learnt, found = read(rows), read([*rows[:1], ("odd", "2")], whole=True, task="classify")
+        >>> other = {"text": ["good", "odd"], "label": ["1", "2"]}
+        >>> learnt, found = read(rows), read(other, whole=True, task="classify")
         >>> told = list(doubts_about(found, learnt, DataSettings()))
         >>> told[-1]
         "1 of 2 rows has a label that training never saw ('2'): no answer to it can be right."
