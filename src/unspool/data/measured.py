@@ -44,12 +44,13 @@ def doubts_about(
         settings: of the run.
 
     Example:
-        >>> rows = [("good", "1"), ("bad", "0"), ("fine", "1"), ("poor", "0")]
-        >>> other = {"text": ["good", "odd"], "label": ["1", "2"]}
+        >>> words = "good bad fine ill poor sad kind odd nice raw warm dim".split()
+        >>> rows = [(word, "01"[len(word) == 4]) for word in words]
+        >>> other = {"text": ["good", "new"], "label": ["1", "2"]}
         >>> learnt, found = read(rows), read(other, whole=True, task="classify")
         >>> told = list(doubts_about(found, learnt, DataSettings()))
         >>> told[-1]
-        "1 of 2 rows has a label that training never saw ('2'): no answer to it can be right."
+        "1 of 2 rows has a label that training never saw (2): no answer to it can be right."
     """
     if isinstance(found, Reading) and isinstance(learnt, Reading):
         if found.refused:
