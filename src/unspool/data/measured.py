@@ -49,8 +49,8 @@ def doubts_about(
         >>> other = {"text": ["good", "new"], "label": ["1", "2"]}
         >>> learnt, found = read(rows), read(other, whole=True, task="classify")
         >>> told = list(doubts_about(found, learnt, DataSettings()))
-        >>> told[-1]
-        "1 of 2 rows has a label that training never saw (2): no answer to it can be right."
+        >>> print(told[-1])
+        1 of 2 rows has a label that training never saw (2): no answer to it can be right.
     """
     if isinstance(found, Reading) and isinstance(learnt, Reading):
         if found.refused:
