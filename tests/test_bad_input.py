@@ -167,6 +167,13 @@ def test_utf16_without_its_mark_is_told_the_encoding_that_reads_it(call, tmp_pat
         assert code == 0 and f"rows {len(ROWS)}: {len(ROWS)} used, 0 refused" in out
 
 
+@pytest.mark.parametrize("command", ["data", "train"])
+def test_file_of_blanks_is_refused_by_name(tmp_path, call, command):
+    (tmp_path / "blank.csv").write_text(" \n\n")
+    code, _, error = call(command, str(tmp_path / "blank.csv"))
+    assert code == 2 and "blank.csv: holds nothing but blanks" in error
+
+
 def test_cells_that_look_like_nothing_or_numbers_stay_what_they_are():
     labels = ["NA", "007", "null", "7"] * 4
     rows = [(f"text {i}", label) for i, label in enumerate(labels)]

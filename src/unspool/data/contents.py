@@ -21,7 +21,7 @@ from unspool.data.json_lines import looks_like_json_lines, read_json_lines
 from unspool.data.roles import IMAGES, SOUNDS, profiles
 from unspool.data.settings import DataSettings
 from unspool.data.table import Table, decimal
-from unspool.data.text import printable, read_text
+from unspool.data.text import printable, read_text, refuse_blank
 from unspool.errors import DataError
 
 # Kinds of column that prose, cut at its commas, does not have.
@@ -103,12 +103,16 @@ def text_content(text: str, file: str, settings: DataSettings) -> Table | Runnin
     A table without names whose columns are all free text is one only if tabs separate them: prose
     has commas too.
 
+    Raises:
+        DataError: if it is blank, or not what it looks like.
+
     Example:
         >>> text_content("a\t1\nb\t0\n", "few.txt", DataSettings()).columns
         ('column 1', 'column 2')
         >>> text_content("Hello, you!\nHello, me!\n", "few.txt", DataSettings()).file
         'few.txt'
     """
+    refuse_blank(text, file)
     asked = settings.delimiter is not None or settings.header == "yes"
     if looks_like_json_lines(text):
         return read_json_lines(text, file)

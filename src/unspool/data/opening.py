@@ -13,7 +13,7 @@ from unspool.data.reading import Reading, read
 from unspool.data.samples import SAMPLES, sample, sample_text
 from unspool.data.settings import DataSettings
 from unspool.data.source import Source
-from unspool.data.text import read_text
+from unspool.data.text import read_text, refuse_blank
 from unspool.errors import DataError
 
 
@@ -92,6 +92,7 @@ def read_source(
         text = sample_text(source.sample)
     else:
         text = "\n".join(read_text(path, settings.encoding) for path in source.paths)
+    refuse_blank(text, source.name)
     validation = [read_text(path, settings.encoding) for path in source.validation]
     return Texts(text, "\n".join(validation) if validation else None)
 

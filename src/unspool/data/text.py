@@ -52,6 +52,19 @@ def read_text(path: str | Path, encoding: str = "utf-8") -> str:
     return text
 
 
+def refuse_blank(text: str, name: str) -> None:
+    """Make sure that there is something to learn from.
+
+    Raises:
+        DataError: if all of a text is blank.
+
+    Example:
+        >>> refuse_blank(" a", "few.txt")
+    """
+    if not text.strip():
+        raise DataError(f"{name}: holds nothing but blanks; wanted text.")
+
+
 def split_text(text: str, share: float, where: str = "text") -> tuple[str, str]:
     """The first ``share`` of a text, to train on, and the rest, to validate on.
 
