@@ -264,13 +264,39 @@ def test_runs_that_come_twice_are_ruled_out_in_the_best_of_all():
 def test_a_search_ends_only_when_nothing_better_can_come():
     pool = Pool([Written((0,), -2.0, -1.0, True)])
     done = {
-        likeliest: pool.done(likeliest, most=3, settings=beam(2, penalty=1.0))
+        likeliest: pool.done(likeliest, length=2, most=3, settings=beam(2, penalty=1.0))
         for likeliest in (-3.9, -4.0, -4.1)
     }
     assert done == {-3.9: False, -4.0: True, -4.1: True}  # at best divided by 3 tokens and the end
-    assert Pool().done(-torch.inf, 3, beam(2))
-    assert not Pool().done(-100.0, 3, beam(2))
-    assert not pool.done(-100.0, 3, beam(2, nbest=2))
+    assert Pool().done(-torch.inf, 2, 3, beam(2))
+    assert not Pool().done(-100.0, 2, 3, beam(2))
+    assert not pool.done(-100.0, 2, 3, beam(2, nbest=2))
+    assert [pool.done(each, 2, 3, beam(1)) for each in (-1.9, -2.0)] == [False, True]
+
+
+def test_a_full_pool_keeps_its_best():
+    pool = Pool()
+    for score in (-3.0, -1.0, -2.0, -1.0):
+        pool.add(Written((0,), score, score, True), width=3)
+    assert [each.score for each in pool.answers] == [-1.0, -2.0, -1.0]
+    pool.add(Written((0,), -1.0, -1.0, True), width=3)
+    assert [each.score for each in pool.answers] == [-1.0, -1.0, -1.0]
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_a_model_that_is_sure_is_not_stopped_by_answers_that_end_early(width):
+    class Sure(Chances):
+        """Writes 0 1 2 0 1 2 and then ends; at every step the end is the second best."""
+
+        def scores(self, row, written):
+            found = torch.full((self.words + 2,), -9.0)
+            found[self.end] = -6.0
+            found[(len(written) - 1) % 3 if len(written) <= 6 else self.end] = 9.0
+            return found
+
+    model = Sure(0)
+    for found in decode(model, model.memory(2), beam(width), 9):
+        assert found[0].tokens == (0, 1, 2, 0, 1, 2)
 
 
 def test_an_input_that_is_done_leaves_the_batch():

@@ -48,7 +48,7 @@ class Beams:
 
 @dataclass(slots=True)
 class Pool:
-    """The answers to one input that have been found, at most as many as the beam is wide.
+    """The best answers to one input that have been found, at most as many as the beam is wide.
 
     Attributes:
         answers: in the order in which they were found.
@@ -56,24 +56,34 @@ class Pool:
 
     answers: list[Written] = field(default_factory=list)
 
+    def add(self, answer: Written, width: int) -> None:
+        """Keep one more answer; beyond the width the worst goes, of equals the one found last."""
+        self.answers.append(answer)
+        if len(self.answers) > width:
+            worst = min(range(len(self.answers)), key=lambda k: (self.answers[k].score, -k))
+            del self.answers[worst]
+
     def best(self, count: int) -> list[Written]:
         """The best answers, the best first; of equals the one that was found first."""
         return sorted(self.answers, key=lambda each: each.score, reverse=True)[:count]
 
-    def done(self, likeliest: float, most: int, settings: DecodingSettings) -> bool:
+    def done(self, likeliest: float, length: int, most: int, settings: DecodingSettings) -> bool:
         """Whether the answers stand.
 
         Args:
             likeliest: largest log probability of a beginning that is still followed.
+            length: its tokens.
             most: tokens of the longest answer.
             settings: of the search.
         """
-        if likeliest == -torch.inf or len(self.answers) >= settings.beam:
+        if likeliest == -torch.inf:
             return True
         if len(self.answers) < settings.nbest:
             return False
-        # A log probability can only fall, and no answer's is divided by more than this.
-        reachable = likeliest / (most + 1) ** settings.length_penalty
+        # A log probability can only fall, and no answer's is divided by more than most + 1. Once
+        # there are as many answers as the beam is wide, a beginning has to be better as it is.
+        tokens = length if len(self.answers) >= settings.beam else most + 1
+        reachable = likeliest / tokens**settings.length_penalty
         return reachable <= self.best(settings.nbest)[-1].score
 
 
@@ -90,8 +100,9 @@ def beam_search(
 
     At each step every beginning is continued by every token, and of all continuations of an input
     the best are kept. One that ends, and stands among the best, is an answer. An input is done when
-    there are as many answers as the beam is wide, or when no beginning can become better than the
-    worst answer that is wanted.
+    no beginning can become better than the worst answer that is wanted; or, once there are as many
+    answers as the beam is wide, when none is better at the length it has. The number of answers
+    alone says nothing: a model that is sure of itself has many that end too early, and are bad.
 
     Args:
         model: in evaluation mode.
@@ -175,14 +186,15 @@ def _go_on(
     for place, (row, ranked) in enumerate(zip(beams.rows, best, strict=True)):
         pool = pools[row]
         for total, parent, token in ranked[:width]:
-            if token == end and total > -math.inf and len(pool.answers) < width:
+            if token == end and total > -math.inf:
                 free = natural is None or bool(natural[place, parent])
-                pool.answers.append(_answer(beams, place, parent, total, free, settings))
+                pool.add(_answer(beams, place, parent, total, free, settings), width)
         open_ = [each for each in ranked if each[2] != end and each[0] > -math.inf][:width]
         likeliest = open_[0][0] if open_ else -math.inf
         if math.isnan(ranked[0][0]):
             raise DataError(NOT_FINITE)
-        if not pool.done(likeliest, beams.most[place], settings):
+        length = len(beams.written[place][0]) + 1
+        if not pool.done(likeliest, length, beams.most[place], settings):
             left.append(place)
             kept.append(open_)
     size = max(map(len, kept), default=0)
