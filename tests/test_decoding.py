@@ -11,8 +11,8 @@ from unspool.cells import CELLS
 from unspool.errors import ConfigError, DataError
 from unspool.layers.state import State
 from unspool.models import text_stream
-from unspool.models.answers import Bounds, Written
-from unspool.models.beam import Pool, beam_search
+from unspool.models.answers import Bounds
+from unspool.models.beam import beam_search
 from unspool.models.decoding import decode
 from unspool.models.decoding_settings import DecodingSettings
 from unspool.models.language_model import LanguageModel
@@ -259,28 +259,6 @@ def test_runs_that_come_twice_are_ruled_out_in_the_best_of_all():
 
 
 # When an input is done
-
-
-def test_a_search_ends_only_when_nothing_better_can_come():
-    pool = Pool([Written((0,), -2.0, -1.0, True)])
-    done = {
-        likeliest: pool.done(likeliest, length=2, most=3, settings=beam(2, penalty=1.0))
-        for likeliest in (-3.9, -4.0, -4.1)
-    }
-    assert done == {-3.9: False, -4.0: True, -4.1: True}  # at best divided by 3 tokens and the end
-    assert Pool().done(-torch.inf, 2, 3, beam(2))
-    assert not Pool().done(-100.0, 2, 3, beam(2))
-    assert not pool.done(-100.0, 2, 3, beam(2, nbest=2))
-    assert [pool.done(each, 2, 3, beam(1)) for each in (-1.9, -2.0)] == [False, True]
-
-
-def test_a_full_pool_keeps_its_best():
-    pool = Pool()
-    for score in (-3.0, -1.0, -2.0, -1.0):
-        pool.add(Written((0,), score, score, True), width=3)
-    assert [each.score for each in pool.answers] == [-1.0, -2.0, -1.0]
-    pool.add(Written((0,), -1.0, -1.0, True), width=3)
-    assert [each.score for each in pool.answers] == [-1.0, -1.0, -1.0]
 
 
 @pytest.mark.parametrize("width", [1, 2, 5])
