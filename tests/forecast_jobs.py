@@ -29,8 +29,8 @@ def model_of(job, seed=0, **changes):
     """A model of the job whose weights are nowhere zero."""
     settings = settings_of(**changes)
     cell = CELLS.get(settings.model.name)
-    model = forecast.build(job.shape(), settings.model, cell, seed)
     generator = torch.Generator().manual_seed(seed)
+    model = forecast.build(job.shape(), settings.model, cell, generator)
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.1 * torch.randn(weight.shape, generator=generator))

@@ -150,7 +150,7 @@ def test_columns_apart_do_not_see_each_other_and_columns_together_do(tmp_path):
 def test_a_straight_line_is_where_a_model_starts(tmp_path):
     rows = [f"{np.datetime64('2020-01-01') + n},{3 * n + 5}.5" for n in range(150)]
     job = job_of("day,n\n" + "\n".join(rows), tmp_path, series__difference="none")
-    model = forecast.build(job.shape(), settings_of().model, CELLS["lstm"], 0)
+    model = forecast.build(job.shape(), settings_of().model, CELLS["lstm"], torch.Generator())
     job.work(model)
     judged = job.judge(model)
     assert judged["mse"] < 1e-4

@@ -119,6 +119,18 @@ def test_page_follows_the_reader_from_light_to_dark():
     assert 'name="color-scheme" content="light dark"' in html
 
 
+def test_a_second_figure_that_simple_methods_have_too_has_a_column():
+    report = report_of(balanced_accuracy=0.75, kappa=0.5)
+    report["baselines"][0]["balanced_accuracy"] = 0.5
+    rows = parsed(report_page(report, events_of())).find(".//table")
+    heads = ["".join(cell.itertext()) for cell in rows.iter("th")]
+    assert "balanced accuracy" in heads and "kappa" not in heads
+    column = heads.index("balanced accuracy")
+    found = ["".join(row.findall("td")[column].itertext()) for row in rows.iter("tr")
+             if row.findall("td")]  # fmt: skip
+    assert found == ["0.750", "0.500"]
+
+
 def test_methods_stand_with_the_best_first():
     root = parsed(report_page(report_of(), []))
     first = next(each for each in root.iter("table"))

@@ -134,7 +134,9 @@ def job_of(task, rows, **changes):
     asked = {"size": "tiny", "model.hidden": 6, "model.embedding": 4, "task": task.__name__[14:]}
     settings = resolve(None, {**asked, **changes})
     job = task.prepare(read(rows, settings.data, settings.task), settings)
-    model = task.build(job.shape(), settings.model, CELLS[settings.model.name], 0)
+    model = task.build(
+        job.shape(), settings.model, CELLS[settings.model.name], torch.Generator().manual_seed(0)
+    )
     for parameter in model.head.parameters():
         parameter.data *= 30.0  # far too sure
     return job, model

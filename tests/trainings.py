@@ -22,9 +22,10 @@ from unspool.cells import CELLS
 from unspool.config import resolve
 from unspool.errors import UnspoolError
 from unspool.layers.state import State
+from unspool.models.language_model import LanguageModel
 from unspool.models.settings import RecurrentSettings
 from unspool.tasks import write
-from unspool.tasks.write import Writing, build_model, read_corpus
+from unspool.tasks.write import Writing, read_corpus
 from unspool.training import durable
 from unspool.training.interruption import Interrupted
 from unspool.training.layout import list_checkpoints
@@ -110,7 +111,8 @@ def make_loop(folder, weights_seed=1, **changes):
     settings = small_settings(**changes)
     corpus = read_corpus(small_text(200), settings.data)
     cell = CELLS.get(settings.model.name)
-    model = build_model(corpus.tokenizer.size, settings.model, cell, weights_seed)
+    weights = torch.Generator().manual_seed(weights_seed)
+    model = LanguageModel(corpus.tokenizer.size, settings.model, cell, weights)
     work = Writing(model, corpus, settings.train.batch, settings.train.length, settings.seed)
     run = Run.open(folder) if folder.exists() else Run.create(folder, "")
     return Loop(work, settings.train, settings.seed, run)
@@ -118,7 +120,8 @@ def make_loop(folder, weights_seed=1, **changes):
 
 def small_model(vocabulary=7, cell="lstm", seed=1, **changes):
     settings = RecurrentSettings(name=cell, **{"hidden": 8, "dropout": 0.0, **changes})
-    return build_model(vocabulary, settings, CELLS[cell], seed)
+    weights = torch.Generator().manual_seed(seed)
+    return LanguageModel(vocabulary, settings, CELLS[cell], weights)
 
 
 class Uniform(nn.Module):

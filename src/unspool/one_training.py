@@ -315,8 +315,8 @@ def name_of_model(settings: Settings, cell: Cell | None) -> str:
 
 def fresh_model(shape: Mapping[str, Any], settings: Settings, cell: Cell | None) -> nn.Module:
     """A model with its first weights, where it will be trained."""
-    seed = derived_seed(settings.seed, "weights")
-    model: nn.Module = TASKS[settings.task].load().build(shape, settings.model, cell, seed)
+    generator = torch.Generator().manual_seed(derived_seed(settings.seed, "weights"))
+    model: nn.Module = TASKS[settings.task].load().build(shape, settings.model, cell, generator)
     device = choose_device(settings.device)
     check_device(model, device)
     return model.to(device)

@@ -284,7 +284,7 @@ class _Plan:
         """The model with its weights; its memory is that of ``tensors``."""
         task = TASKS[self.task].load()
         with torch.device("meta"):  # shapes are compared before anything is made
-            model = task.build(self.shape, self.settings, self.cell, None)
+            model = task.build(self.shape, self.settings, self.cell)
         load_weights(model, tensors, str(where), assign=True)
         model = model.to(device).eval()
         if self.task == "write":

@@ -108,6 +108,7 @@ def measure_seed(corpus: Corpus, scale: LanguageScale, seed: int, tell: Told) ->
     peer = Plain(corpus, windows, scale, seed)
     contenders: list[Contender] = [Ours(corpus, further, scale, seed), ours, peer]
     spent, curve = _in_turns(contenders, [further.steps, windows.steps, windows.steps], scale, tell)
+    _, own_seconds, peer_seconds = spent
     validation = corpus.validation
     target = peer.evaluate()  # as many streams at once as at our looks
     reached = seconds_to(curve, target)
@@ -119,10 +120,10 @@ def measure_seed(corpus: Corpus, scale: LanguageScale, seed: int, tell: Told) ->
         "blocks": block_loss(ours.model, validation),
         "nn.LSTM": stream_loss(peer.model, validation),
         "longer": curve[-1][1],
-        "seconds": spent[1],
+        "seconds": own_seconds,
         "seconds to peer": reached,
-        "peer seconds": spent[2],
-        "share": reached / spent[2],
+        "peer seconds": peer_seconds,
+        "share": reached / peer_seconds,
         "adaptive": adapted.loss,
         "adaptive seconds": adapted.seconds,
         "parts": adapted.parts,

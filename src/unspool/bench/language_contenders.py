@@ -16,10 +16,11 @@ from unspool.data.streams import Streams, Window
 from unspool.errors import DataError
 from unspool.layers.dropout import derived_seed
 from unspool.layers.state import State
+from unspool.models.language_model import LanguageModel
 from unspool.models.settings import RecurrentSettings
 from unspool.tasks.corpus import Corpus
 from unspool.tasks.text_loss import stream_loss
-from unspool.tasks.write import Writing, build_model
+from unspool.tasks.write import Writing
 from unspool.training.loop import Loop
 from unspool.training.optimisation import learning_rate
 from unspool.training.settings import TrainSettings
@@ -114,9 +115,9 @@ class Ours:
 
     def __init__(self, corpus: Corpus, windows: Windows, scale: LanguageScale, seed: int) -> None:
         train = replace(scale.train, steps=windows.steps)
-        weights = derived_seed(seed, "weights")
+        weights = torch.Generator().manual_seed(derived_seed(seed, "weights"))
         cell = CELLS[scale.model.name].with_options(**scale.model.options)
-        self.model = build_model(corpus.tokenizer.size, scale.model, cell, weights)
+        self.model = LanguageModel(corpus.tokenizer.size, scale.model, cell, weights)
         writing = Writing(self.model, corpus, train.batch, train.length, seed)
         self.work = _Exactly(writing=writing, windows=windows)
         self.loop = Loop(self.work, train, seed)

@@ -25,10 +25,11 @@ from unspool.bench.transformer_peers import NANOGPT, PlainTransformer, nanogpt
 from unspool.cells import CELLS
 from unspool.data.settings import DataSettings
 from unspool.layers.dropout import derived_seed
+from unspool.models.language_model import LanguageModel
 from unspool.models.settings import RecurrentSettings, TransformerSettings
 from unspool.tasks.corpus import Corpus, read_corpus
 from unspool.tasks.text_loss import stream_loss
-from unspool.tasks.write import Writing, build_model
+from unspool.tasks.write import Writing
 from unspool.training.loop import Loop
 from unspool.training.settings import TrainSettings
 
@@ -110,7 +111,8 @@ def recipe(chosen: Recipe, tell: Told) -> Figure:
 
 def _loop(corpus: Corpus, model: Any, train: TrainSettings, seed: int) -> Loop:
     cell = CELLS[model.name] if isinstance(model, RecurrentSettings) else None
-    made = build_model(corpus.tokenizer.size, model, cell, derived_seed(seed, "weights"))
+    weights = torch.Generator().manual_seed(derived_seed(seed, "weights"))
+    made = LanguageModel(corpus.tokenizer.size, model, cell, weights)
     return Loop(Writing(made, corpus, train.batch, train.length, seed), train, seed)
 
 

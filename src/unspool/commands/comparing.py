@@ -117,10 +117,7 @@ def use_of(task: str, run: str) -> str:
         >>> use_of("forecast", "runs/a").split()[1:]
         ['predict', 'runs/a']
     """
-    run = shlex.quote(run)
-    if task == "write":
-        return f'{program()} generate {run} --prompt "The "'
-    if task == "forecast":
-        return f"{program()} predict {run}"
-    verb = "translate" if task in ("translate", "caption") else "predict"
-    return f"{program()} {verb} {run} INPUT"
+    from unspool.reporting.report import VERBS
+
+    given = {"write": ' --prompt "The "', "forecast": ""}.get(task, " INPUT")
+    return f"{program()} {VERBS.get(task, 'predict')} {shlex.quote(run)}{given}"

@@ -63,7 +63,7 @@ def count_parameters(shape: Mapping[str, Any], settings: Settings, cell: Cell | 
         UnspoolError: if there is no such model.
     """
     with torch.device("meta"), _Unfilled():
-        model = TASKS[settings.task].load().build(shape, settings.model, cell, None)
+        model = TASKS[settings.task].load().build(shape, settings.model, cell)
     return num_parameters(model)
 
 

@@ -236,26 +236,25 @@ def simplify(graph: Graph) -> Graph:
 
 def _neutral(node: Node, nodes: list[Node]) -> int | None:
     """The operand that ``node`` equals, if it only passes one on."""
-
-    def is_constant(position: int, value: float) -> bool:
-        operand = nodes[node.args[position]]
-        return operand.op == "constant" and repr(operand.value) == repr(value)
-
-    def same_shape(position: int) -> bool:
-        return nodes[node.args[position]].shape == node.shape
-
     if node.op == "identity":
         return node.args[0]
     if node.op == "neg" and nodes[node.args[0]].op == "neg":
         return nodes[node.args[0]].args[0]
-    neutral = {"add": -0.0, "mul": 1.0, "sub": 0.0, "div": 1.0}.get(node.op)
+    neutral = NEUTRAL.get(node.op)
     if neutral is None:
         return None
-    if is_constant(1, neutral) and same_shape(0):
-        return node.args[0]
-    if node.op in ("add", "mul") and is_constant(0, neutral) and same_shape(1):
-        return node.args[1]
+    passed = [(node.args[0], node.args[1])]
+    if node.op in ("add", "mul"):
+        passed.append((node.args[1], node.args[0]))
+    for operand, other in passed:
+        if nodes[operand].shape == node.shape and _is_constant(nodes[other], neutral):
+            return operand
     return None
+
+
+def _is_constant(node: Node, value: float) -> bool:
+    """By what they are written as: 0 and -0 are two numbers."""
+    return node.op == "constant" and repr(node.value) == repr(value)
 
 
 def _folded(node: Node, nodes: list[Node]) -> Node:
@@ -308,6 +307,8 @@ def _sigmoid(z: float) -> float:
     return 1.0 / (1.0 + math.exp(-z))
 
 
+# What leaves the other operand as it is, on the right of each.
+NEUTRAL = {"add": -0.0, "mul": 1.0, "sub": 0.0, "div": 1.0}
 FOLDS: dict[str, Callable[..., float]] = {
     "neg": lambda z: -z,
     "add": lambda a, b: a + b,

@@ -25,6 +25,7 @@ class Rows:
         order: the rows by falling length; None when they stand as they are.
         source: for each entry its place in the flattened ``[T·B]`` input; None for the identity.
         last: for each sorted row its last entry.
+        falling: the lengths in that order; None for full rows.
         made: what has been made of these, by name; both passes of a scan need it.
     """
 
@@ -35,6 +36,7 @@ class Rows:
     order: Int64[Tensor, " B"] | None
     source: Int64[Tensor, " N"] | None
     last: Int64[Tensor, " B"]
+    falling: Int64[Tensor, " B"] | None = None
     made: dict[Any, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def once(self, name: Any, make: Callable[[], Tensor]) -> Tensor:
@@ -99,10 +101,8 @@ def arrange_rows(
     time = falling - 1 - t if reverse else t
     source = (time * batch + order)[active]
     last = offsets[falling - 1] + np.arange(batch)
-    tensors = [torch.from_numpy(each) for each in (offsets, order, source, last)]
-    rows = Rows(steps, batch, int(offsets[-1]), *tensors)
-    rows.made["falling"] = torch.from_numpy(falling)
-    return rows
+    tensors = [torch.from_numpy(each) for each in (offsets, order, source, last, falling)]
+    return Rows(steps, batch, int(offsets[-1]), *tensors)
 
 
 @lru_cache(maxsize=16)
@@ -205,9 +205,9 @@ def _members(edges: Tensor, across: int) -> Tensor:
 
 def shares(rows: Rows, threads: int) -> Int64[Tensor, " N1"]:
     """Borders between the threads' runs of rows: equal numbers of steps, not of rows."""
-    if rows.order is None:
+    if rows.falling is None:
         return _equal_shares(rows.batch, threads)
-    done = rows.made["falling"].cumsum(0)
+    done = rows.falling.cumsum(0)
     targets = torch.arange(1, threads) * rows.total // threads
     inner = torch.searchsorted(done, targets) + 1
     ends = torch.cat([torch.zeros(1, dtype=torch.int64), inner, torch.tensor([rows.batch])])

@@ -98,4 +98,4 @@ def _use(report: Event) -> str:
 
 
 # What uses a run, where it is another command than predict.
-VERBS = {"write": "generate", "translate": "translate"}
+VERBS = {"write": "generate", "translate": "translate", "caption": "translate"}

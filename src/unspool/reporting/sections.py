@@ -40,6 +40,8 @@ def comparison(report: Event, found: Plots) -> Markup | None:
     """The model beside the simple methods, the best first."""
     if "methods" not in found:
         return None
+    simple = report.get("baselines", ())
+    beside = [key for key in OTHERS if key in report and any(key in line for line in simple)]
     rows = []
     for line in ranked(report):
         own = line is report
@@ -48,10 +50,13 @@ def comparison(report: Event, found: Plots) -> Markup | None:
         seconds = "" if own or "seconds" not in line else f"{line['seconds']:.1f}"
         code = element("code", line["reproduce"]) if line.get("reproduce") else ""
         name = line["model"] if own else line["name"]
-        rows.append([name, _number(reached(line)), between, seconds, code])
-    heads = ["", measure_of(report), "95% interval", "seconds", "the same by hand"]
+        others = [_number(line[key]) if key in line else "" for key in beside]
+        rows.append([name, _number(reached(line)), between, *others, seconds, code])
+    also = [OTHERS[key] for key in beside]
+    heads = ["", measure_of(report), "95% interval", *also, "seconds", "the same by hand"]
     shown = drawn(found["methods"])
-    return section("Beside the simple methods", shown, table(heads, rows, texts=(0, 4)))
+    texts = (0, len(heads) - 1)
+    return section("Beside the simple methods", shown, table(heads, rows, texts=texts))
 
 
 def by_class(report: Event, found: Plots) -> Markup | None:

@@ -320,17 +320,12 @@ def restore(files: Mapping[str, str], where: str) -> ForecastAnswers:
 
 
 def build(
-    shape: Mapping[str, Any], settings: ModelSettings, cell: Cell | None, seed: int | None
+    shape: Mapping[str, Any],
+    settings: ModelSettings,
+    cell: Cell | None,
+    generator: torch.Generator | None = None,
 ) -> Forecaster:
-    """A fresh model for a shape that `ForecastJob.shape` gave.
-
-    Args:
-        shape: ``input`` and ``output``.
-        settings: of a family.
-        cell: the equations of a recurrent family; None for others.
-        seed: of the weights; None leaves them to torch's global generator.
-    """
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    """A fresh model, as `unspool.tasks.job.Builds` says; `ForecastJob.shape` gives its shape."""
     return Forecaster(shape["input"], shape["output"], settings, cell, generator)
 
 

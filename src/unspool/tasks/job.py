@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from torch import nn
 
 from unspool.data.examples import Examples
@@ -108,7 +109,21 @@ class Builds(Protocol):
     """What makes the model of a task from its shape."""
 
     def __call__(
-        self, shape: Mapping[str, Any], settings: ModelSettings, cell: Cell | None, seed: int | None
+        self,
+        shape: Mapping[str, Any],
+        settings: ModelSettings,
+        cell: Cell | None,
+        generator: torch.Generator | None = None,
     ) -> nn.Module:
-        """A fresh model; None for ``seed`` leaves the weights to torch's global generator."""
+        """A fresh model.
+
+        Args:
+            shape: as `Job.shape` gave it.
+            settings: of a family.
+            cell: the equations of a recurrent family; None for others.
+            generator: of the weights; None leaves them to torch's global one.
+
+        Raises:
+            ConfigError: for a family of models that cannot do the job.
+        """
         ...

@@ -59,20 +59,16 @@ def fit_answers(examples: Examples, settings: Any) -> DecodeAnswers:
 
 
 def build(
-    shape: Mapping[str, Any], settings: ModelSettings, cell: Cell | None, seed: int | None
+    shape: Mapping[str, Any],
+    settings: ModelSettings,
+    cell: Cell | None,
+    generator: torch.Generator | None = None,
 ) -> EncoderDecoder:
-    """A fresh model for a shape that `unspool.tasks.decode_job.DecodeJob.shape` gave.
-
-    Args:
-        shape: ``source``, ``target`` and ``shared``.
-        settings: of a family.
-        cell: the equations.
-        seed: of the weights; None leaves them to torch's global generator.
+    """A fresh model, as `unspool.tasks.job.Builds` says; `DecodeJob.shape` gives its shape.
 
     Raises:
         ConfigError: for a family of models that cannot write a text for another.
     """
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
     return build_encoder_decoder(shape, settings, cell, generator)
 
 

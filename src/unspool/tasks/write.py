@@ -215,15 +215,14 @@ def measuring(job: LanguageJob, found: Texts, name: str) -> LanguageJob:
 
 
 def build(
-    shape: Mapping[str, Any], settings: ModelSettings, cell: Cell | None, seed: int | None
+    shape: Mapping[str, Any],
+    settings: ModelSettings,
+    cell: Cell | None,
+    generator: torch.Generator | None = None,
 ) -> LanguageModel:
-    """A fresh model for a vocabulary.
+    """A fresh model, as `unspool.tasks.job.Builds` says.
 
-    Args:
-        shape: ``vocabulary``, V; of a transformer ``context``, the steps it was trained on.
-        settings: widths, layers, dropout.
-        cell: the equations of a recurrent model.
-        seed: of the weights; None leaves them to torch's global generator.
+    Its shape is ``vocabulary``, V, and of a transformer ``context``, the steps it was trained on.
 
     Raises:
         ConfigError: for a family of models that cannot write.
@@ -236,25 +235,7 @@ def build(
             f"model.name: '{settings.name}' cannot write; wanted transformer or a recurrent cell, "
             "such as lstm."
         )
-    return build_model(shape["vocabulary"], settings, cell, seed)
-
-
-def build_model(
-    vocabulary: int,
-    settings: RecurrentSettings | TransformerSettings,
-    cell: Cell | None,
-    seed: int | None,
-) -> LanguageModel:
-    """A fresh model.
-
-    Args:
-        vocabulary: V.
-        settings: widths, layers, dropout.
-        cell: the equations of a recurrent model.
-        seed: of the weights; None leaves them to torch's global generator.
-    """
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
-    return LanguageModel(vocabulary, settings, cell, generator)
+    return LanguageModel(shape["vocabulary"], settings, cell, generator)
 
 
 def _context(settings: Any) -> int:
