@@ -2,10 +2,11 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 from sybil import Sybil
 from sybil.document import PythonDocStringDocument
@@ -16,6 +17,22 @@ from xdist.scheduler import LoadScopeScheduling
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Set before torch is imported, here and in what the tests start: workers share the cores.
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def of_named(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
+    """Check shapes and types of all functions but those within functions.
+
+    They are made anew at every call, and wrapping them takes longer than what they do.
+    """
+
+    def checked(*, typechecker: Any) -> Callable[[Any], Any]:
+        check = jaxtyped(typechecker=typechecker)
+        return lambda made: made if "<locals>" in getattr(made, "__qualname__", "") else check(made)
+
+    return checked
+
+
+jaxtyping.jaxtyped = of_named(jaxtyping.jaxtyped)
 
 
 @pytest.fixture(scope="session", autouse=True)
