@@ -12,7 +12,6 @@ from sybil import Sybil
 from sybil.document import PythonDocStringDocument
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
-from xdist.scheduler import LoadScopeScheduling
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Set before torch is imported, here and in what the tests start: workers share the cores.
@@ -86,17 +85,3 @@ DOCSTRINGS = Sybil(
     teardown=leave_page,
 )
 pytest_collect_file = (PAGES + DOCSTRINGS).pytest()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """With ``-n``: every test by itself to whichever worker is free, but a page to one worker."""
-    return TogetherByPage(config, log)
-
-
-class TogetherByPage(LoadScopeScheduling):
-    """The blocks of a page share names, so they are handed out as one."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        page, block, _ = nodeid.partition("::line:")
-        return page if block else nodeid

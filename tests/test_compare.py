@@ -103,7 +103,7 @@ def test_comparison_gives_the_same_numbers_when_repeated(compared, rows, tmp_pat
     assert weights(tmp_path / "c") == weights(compared[0])
 
 
-@pytest.mark.parametrize(("run", "step"), [("rnn-0", 1), ("gru-0", 4), ("gru-1", 3)])
+@pytest.mark.parametrize(("run", "step"), [("rnn-0", 1), ("gru-1", 3)])
 def test_interrupted_comparison_ends_as_the_uninterrupted_one(compared, rows, tmp_path, run, step):
     folder = tmp_path / "c"
     with stopped_at(run, step) as observe, pytest.raises(Interrupted) as stop:

@@ -62,12 +62,13 @@ def damaged(content: dict[str, bytes], draw: random.Random) -> tuple[str, dict[s
     return f"{name}: {kind} at {place}", {name: bytes(data)}
 
 
-def test_damage_is_found_and_the_previous_checkpoint_taken(run_folder):
+@pytest.mark.parametrize("cases", [300, pytest.param(1500, marks=pytest.mark.long)])
+def test_damage_is_found_and_the_previous_checkpoint_taken(cases, run_folder):
     folder = run_folder / "checkpoints" / "step-000020"
     content = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
     assert list(content) == CHECKPOINT_FILES
     draw = random.Random(1)
-    for _ in range(1500):
+    for _ in range(cases):
         case, changed = damaged(content, draw)
         for name, data in changed.items():
             (folder / name).write_bytes(data)
@@ -83,11 +84,12 @@ def test_damage_is_found_and_the_previous_checkpoint_taken(run_folder):
     assert same(newest_checkpoint(run_folder)[0], 20)
 
 
-def test_damage_to_a_model_is_found(model_folder):
+@pytest.mark.parametrize("cases", [100, pytest.param(500, marks=pytest.mark.long)])
+def test_damage_to_a_model_is_found(cases, model_folder):
     content = {path.name: path.read_bytes() for path in sorted(model_folder.iterdir())}
     assert list(content) == MODEL_FILES
     draw = random.Random(2)
-    for _ in range(500):
+    for _ in range(cases):
         case, changed = damaged(content, draw)
         for name, data in changed.items():
             (model_folder / name).write_bytes(data)

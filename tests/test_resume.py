@@ -77,7 +77,7 @@ def unfinished(undisturbed, tmp_path):
 
 
 @POSIX
-@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.long)])
 def test_killed_run_ends_as_if_it_had_not_been_when_resumed(kills, text, undisturbed, tmp_path):
     _, expected, seconds = undisturbed
     draw = random.Random(kills)
@@ -186,7 +186,7 @@ def test_early_stopping_counts_on_when_resumed(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signalled_run_saves_and_resumes_exactly(number, text, undisturbed, tmp_path):
     folder, draw, stops = tmp_path / "run", random.Random(number), []
-    for _ in range(4):
+    for _ in range(2):
         child = Child(text, folder)
         if child.ends_within(draw.uniform(0.05, 0.3) * undisturbed[2]):
             break
@@ -242,7 +242,7 @@ from pathlib import Path
 trainings.quicken()
 for seed in (1, 2):
     folder = Path(sys.argv[2], str(seed))
-    settings = trainings.small_settings(train__steps=12, train__evaluate_every=12, seed=seed)
+    settings = trainings.small_settings(train__steps=4, train__evaluate_every=4, seed=seed)
     trainings.jobs.train(sys.argv[1], settings=settings, out=folder)
     print(trainings.trace(folder)["model/model.safetensors"])
 """

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from functools import partial
 from itertools import islice
 
 import pytest
 
+from trainings import judge_alone, shortened
 from unspool import jobs
 from unspool.answering import answered
 from unspool.config import resolve
 from unspool.data.samples import SAMPLES, sample
-from unspool.one_training import Prepared
 from unspool.predictor import load
 from unspool.tasks.table import TASKS
 
 pytestmark = pytest.mark.usefixtures("quick_training")
 ROWS = 6
-KEPT = 60
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -35,34 +33,6 @@ def test_every_sample_trains_two_steps_and_says_the_same_once_loaded(name, tmp_p
     measured = jobs.evaluate(run)
     shared = (measured.keys() & report.keys()) - {"run", "baselines", "verdict", "warnings"}
     assert shared and all(measured[key] == report[key] for key in shared if key != "seconds")
-
-
-def shortened(task, content):
-    """A part of a sample from all over it, which trains in no time."""
-    draw = random.Random(0)
-    if not isinstance(content, str):
-        return content.take(sorted(draw.sample(range(len(content)), KEPT)))
-    if task == "write":
-        return content[:6000]
-    if task == "forecast":
-        return content
-    between = "\n\n" if task == "tag" else "\n"
-    rows = content.rstrip("\n").split(between)
-    return between.join([rows[0], *draw.sample(rows[1:], KEPT)]) + between
-
-
-def judge_alone(monkeypatch):
-    """Leave out the simple methods, which have tests of their own."""
-    prepare = Prepared.of
-
-    def prepared(*arguments):
-        found = prepare(*arguments)
-        kind = type(found.job)
-        monkeypatch.setattr(kind, "baselines", lambda job: iter(()))
-        monkeypatch.setattr(kind, "verdict", lambda job, *judged: "")
-        return found
-
-    monkeypatch.setattr(Prepared, "of", prepared)
 
 
 def said(name, folder, tmp_path):

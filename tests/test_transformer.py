@@ -168,8 +168,9 @@ def test_blocks_of_a_window_are_the_whole_matrix_under_its_band(steps, past, win
     allowed = torch.ones(2, steps + past, dtype=torch.bool)
     allowed[1, :past] = False
     mask = band(torch.arange(past, past + steps), torch.arange(past + steps), window, causal)
-    mask = mask & allowed[:, None, None]
-    wanted = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    attend = nn.functional.scaled_dot_product_attention
+    assert_close(window_attention(q, k, v, window, causal), attend(q, k, v, attn_mask=mask))
+    wanted = attend(q, k, v, attn_mask=mask & allowed[:, None, None])
     assert_close(window_attention(q, k, v, window, causal, allowed), wanted)
 
 

@@ -1,6 +1,7 @@
 """Transformers in every job: labels, forecasts, and a text for a text."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from torch import nn
 
 import faults
 from tolerance import assert_close
+from trainings import judge_alone, shortened
 from unspool import jobs
 from unspool.config import resolve
-from unspool.data.samples import SAMPLES
+from unspool.data.samples import SAMPLES, sample
 from unspool.errors import ConfigError, ShapeError
 from unspool.models.decoding import decode
 from unspool.models.decoding_settings import DecodingSettings
@@ -187,7 +189,7 @@ def test_forecast_sees_every_step_of_its_window(rng):
 
 
 @pytest.mark.parametrize(
-    ("sample", "given"),
+    ("name", "given"),
     [
         ("sentiment", "the soup was good"),
         ("stars", "the plot is dull."),
@@ -199,15 +201,18 @@ def test_forecast_sees_every_step_of_its_window(rng):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_sample_is_learnt_kept_and_answered(sample, given, tmp_path):
+def test_sample_is_learnt_kept_and_answered(name, given, tmp_path, monkeypatch):
+    judge_alone(monkeypatch)
+    task = SAMPLES[name][0]
+    monkeypatch.setitem(SAMPLES, name, (task, partial(shortened, task, sample(name))))
     changes = {
-        "threads": 1, "size": "tiny", "task": SAMPLES[sample][0], "model.name": "transformer",
+        "threads": 1, "size": "tiny", "task": task, "model.name": "transformer",
         "model.hidden": 8, "model.heads": 2, "train.steps": 2, "train.epochs": 0,
     }  # fmt: skip
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with faults.through(faults.without_sync):
-        report = jobs.train(sample=sample, settings=resolve(None, changes), out=tmp_path / "run")
+        report = jobs.train(sample=name, settings=resolve(None, changes), out=tmp_path / "run")
     torch.set_num_threads(threads)
     assert report["model"] == "transformer"
     predictor = load(tmp_path / "run")

@@ -24,6 +24,7 @@ from unspool.errors import UnspoolError
 from unspool.layers.state import State
 from unspool.models.language_model import LanguageModel
 from unspool.models.settings import RecurrentSettings
+from unspool.one_training import Prepared
 from unspool.tasks import write
 from unspool.tasks.write import Writing, read_corpus
 from unspool.training import durable
@@ -247,3 +248,34 @@ def quicken() -> None:
     """Leave out what takes time and changes nothing here: waiting for the disk, long samples."""
     durable.system = faults.without_sync
     write.SAMPLE_LENGTH = 20
+
+
+KEPT_ROWS = 60
+
+
+def shortened(task, content):
+    """A part of a sample from all over it, which trains in no time."""
+    draw = random.Random(0)
+    if not isinstance(content, str):
+        return content.take(sorted(draw.sample(range(len(content)), KEPT_ROWS)))
+    if task == "write":
+        return content[:6000]
+    if task == "forecast":
+        return content
+    between = "\n\n" if task == "tag" else "\n"
+    rows = content.rstrip("\n").split(between)
+    return between.join([rows[0], *draw.sample(rows[1:], KEPT_ROWS)]) + between
+
+
+def judge_alone(monkeypatch):
+    """Leave out the simple methods, which have tests of their own."""
+    prepare = Prepared.of
+
+    def prepared(*arguments):
+        found = prepare(*arguments)
+        kind = type(found.job)
+        monkeypatch.setattr(kind, "baselines", lambda job: iter(()))
+        monkeypatch.setattr(kind, "verdict", lambda job, *judged: "")
+        return found
+
+    monkeypatch.setattr(Prepared, "of", prepared)
