@@ -23,7 +23,7 @@ from unspool.tasks.corpus import read_corpus
 from unspool.tasks.text_loss import stream_loss
 from unspool.training.settings import TrainSettings
 
-WORDS = 650
+WORDS = 900
 RECORD = {
     "seed": 3, "characters": 2000, "one stream": 2.0, "blocks": 2.1, "nn.LSTM": 2.2, "longer": 1.9,
     "seconds": 3.0, "seconds to peer": 2.0, "peer seconds": 4.0, "share": 0.5, "adaptive": 1.8,
@@ -117,11 +117,11 @@ def test_time_to_a_loss_is_endless_when_it_is_never_reached():
 
 def test_figure_has_a_row_a_seed_and_goes_through_its_file(scale, tmp_path):
     lines = []
-    figure = language(scale, lines.append)
-    assert [row.case for row in figure.rows] == ["seed 3", "seed 4"]
+    figure = language(replace(scale, seeds=(3,)), lines.append)
+    assert [row.case for row in figure.rows] == ["seed 3"]
     assert [verdict.what[:3] for verdict in figure.verdicts[:4]] == ["(a)", "(a)", "(b)", "(c)"]
     assert all(verdict.value > 0 for verdict in figure.verdicts)
-    assert sum("step" in line for line in lines) == 2 * scale.looks
+    assert sum("step" in line for line in lines) == scale.looks
     results = Results(machine={"date": "2025-01-01", "effort": "full"}, figures=(figure,))
     results.write(tmp_path / "results.json")
     assert Results.read(tmp_path / "results.json") == results
@@ -140,7 +140,7 @@ def test_finished_seeds_are_not_trained_again_when_interrupted(scale, monkeypatc
     monkeypatch.setattr(p9, "measure_seed", once)
     with pytest.raises(KeyboardInterrupt):
         language(scale, print)
-    assert len(language(scale, print).rows) == 2
+    assert [row.case for row in language(scale, print).rows] == ["seed 3", "seed 4"]
     assert asked == [3, 4, 4]
     language(replace(scale, seeds=(3,), looks=2), print)  # another recipe is another figure
     assert asked == [3, 4, 4, 3]

@@ -77,6 +77,8 @@ def changes_for(family):
         if key in own or key.partition(".")[0] not in APART
     }
     named = {} if family == "lstm" else {"model.name": st.just(family)}
+    if "model.tie" in optional:  # a task's default may be another width than the output's
+        named["model.embedding"] = FITTING["model.embedding"]
     return st.fixed_dictionaries(
         named, optional={k: v for k, v in optional.items() if k not in named}
     )
