@@ -205,9 +205,10 @@ def test_linear_attention_is_the_same_step_by_step_in_chunks_and_at_once(chunk, 
     assert_close(linear_attention(q, k, v)[:, :, -1], wanted[:, :, -1])
 
 
-def test_shared_key_heads_are_as_many_equal_heads(rng):
-    shared = make(rng, layers=1, heads=4, key_heads=2)
-    full = make(rng, layers=1, heads=4)
+@pytest.mark.parametrize("kind", ["full", "window", "linear"])
+def test_shared_key_heads_are_as_many_equal_heads(kind, rng):
+    shared = make(rng, layers=1, key_heads=2, **KINDS[kind])
+    full = make(rng, layers=1, **KINDS[kind])
     weights = shared.state_dict()
     for name in ("weight", "bias"):
         key = f"blocks.0.attention.project.{name}"
@@ -215,7 +216,7 @@ def test_shared_key_heads_are_as_many_equal_heads(rng):
         k, v = (part.unflatten(0, (2, 2)).repeat_interleave(2, 0).flatten(0, 1) for part in (k, v))
         weights[key] = torch.cat([q, k, v])
     full.load_state_dict(weights)
-    x = draw(rng, 2, 6, 5)
+    x = draw(rng, 2, 150, 5)  # long enough for a window's blocks
     assert_close(shared(x)[0], full(x)[0])
 
 
