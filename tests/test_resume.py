@@ -80,12 +80,12 @@ def unfinished(undisturbed, tmp_path):
 @pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.long)])
 def test_killed_run_ends_as_if_it_had_not_been_when_resumed(kills, text, undisturbed, tmp_path):
     _, expected, seconds = undisturbed
-    draw = random.Random(kills)
+    draw, latest = random.Random(kills), 0.6 if kills > 20 else 0.9
     done, at = 0, []
     while done < kills:
         folder = tmp_path / f"run-{len(at)}"
         for _ in range(min(6, kills - done)):
-            wait = draw.uniform(0.0, draw.choice((0.1, 0.3, 0.6))) * seconds
+            wait = draw.uniform(0.0, draw.choice((latest / 4, latest / 2, latest))) * seconds
             if not Child(text, folder).kill_after(wait):
                 break
             done += 1
@@ -94,7 +94,7 @@ def test_killed_run_ends_as_if_it_had_not_been_when_resumed(kills, text, undistu
             Child(text, folder).finish()
         assert trace(folder) == expected, f"killed after the checkpoints {at}"
         shutil.rmtree(folder)
-    assert len(set(at)) > 2, f"all kills struck in one place: {at}"
+    assert len(set(at)) >= min(3, kills // 4), f"all kills struck in one place: {at}"
 
 
 # The law, step by step.
