@@ -95,14 +95,12 @@ class Chances:
     """What may come next, and how likely the model finds it.
 
     Attributes:
-        scores: −inf for what may not come: the beginning, an end too early, what would repeat, and
-            all but the end where an answer is as long as it may be.
-        normaliser: a score less this is a log probability.
+        scores: log probabilities; −inf for what may not come: the beginning, an end too early, what
+            would repeat, and all but the end where an answer is as long as it may be.
         natural: False where only its greatest length ends an answer.
     """
 
     scores: Float[Tensor, "A w V"]
-    normaliser: Float[Tensor, "A w"]
     natural: Bool[Tensor, "A w"] | None
 
 
@@ -116,7 +114,7 @@ def chances(
     """What of a model's scores an answer may follow.
 
     Args:
-        logits: for w beginnings of an answer to each of A inputs; overwritten. Where one is not a
+        logits: for w beginnings of an answer to each of A inputs. Where one is not a
             number, all that comes of it is none.
         written: their tokens so far, as many in each.
         most: tokens of the longest answer to each input.
@@ -125,26 +123,26 @@ def chances(
     """
     begin, end = ends
     step, natural = len(written[0][0]), None
-    normaliser = logits.logsumexp(-1)
-    logits[..., begin] = -torch.inf
+    scores = logits.log_softmax(-1)
+    scores[..., begin] = -torch.inf
     full = [length == step for length in most]
     if step >= bounds.least and not bounds.no_repeat and not any(full):
-        return Chances(logits, normaliser, None)
-    ending = logits[..., end].clone()
+        return Chances(scores, None)
+    ending = scores[..., end].clone()
     if step < bounds.least:
-        logits[..., end] = -torch.inf
+        scores[..., end] = -torch.inf
     if 0 < bounds.no_repeat <= step:
-        before = torch.tensor(written, device=logits.device)
-        _forbid_repeats(logits, before, bounds.no_repeat)
+        before = torch.tensor(written, device=scores.device)
+        _forbid_repeats(scores, before, bounds.no_repeat)
     if any(full):
-        last = torch.tensor(full, device=logits.device)
-        natural = ~last[:, None] | (ending >= logits.amax(-1))
-        logits.masked_fill_(last[:, None, None], -torch.inf)
-        logits[..., end] = torch.where(last[:, None], ending, logits[..., end])
+        last = torch.tensor(full, device=scores.device)
+        natural = ~last[:, None] | (ending >= scores.amax(-1))
+        scores.masked_fill_(last[:, None, None], -torch.inf)
+        scores[..., end] = torch.where(last[:, None], ending, scores[..., end])
     # Where nothing may come the end may, even too early.
-    stuck = logits.amax(-1) == -torch.inf
-    logits[..., end] = torch.where(stuck, ending, logits[..., end])
-    return Chances(logits, normaliser, natural)
+    stuck = scores.amax(-1) == -torch.inf
+    scores[..., end] = torch.where(stuck, ending, scores[..., end])
+    return Chances(scores, natural)
 
 
 def _forbid_repeats(found: Tensor, written: Tensor, size: int) -> None:

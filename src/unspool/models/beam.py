@@ -155,8 +155,7 @@ Best = list[list[tuple[float, int, int]]]
 
 def _best(beams: Beams, found: Chances, width: int) -> Best:
     """Twice as many as the beam is wide: half of them may end, each beginning only once."""
-    scores, tokens = found.scores.topk(min(2 * width, found.scores.shape[2]))
-    gained = scores - found.normaliser[..., None]
+    gained, tokens = found.scores.topk(min(2 * width, found.scores.shape[2]))
     totals = (beams.total[..., None] + gained).flatten(1)  # [A w·n]
     total, index = totals.topk(min(2 * width, totals.shape[1]))
     token = tokens.flatten(1).gather(1, index)

@@ -111,7 +111,7 @@ def _one_by_one(
         if drawing is not None:
             settings, drawn = drawing
             tokens = _drawn(probabilities(scores, settings), drawn[rows, len(written[0])])
-        gained = (scores.gather(1, tokens[:, None]) - found.normaliser)[:, 0].tolist()
+        gained = scores.gather(1, tokens[:, None])[:, 0].tolist()
         total = [before + more for before, more in zip(total, gained, strict=True)]
         if any(map(math.isnan, total)):
             raise DataError(NOT_FINITE)
