@@ -1,10 +1,13 @@
 """Every count against the layers themselves: parameters, shapes and products."""
 
+# ruff: noqa: F811 - fixtures are imported by name
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from command_line import call  # noqa: F401
 from unspool.cells import CELLS
 from unspool.errors import ConfigError, ShapeError
 from unspool.layers.convolution import Convolution, MaxPooling
@@ -256,3 +259,11 @@ def test_derivation_is_plain_values_for_json():
     assert value["parameters"] == 548 and value["per_step"] is True
     assert value["lines"][0]["how"] == "100·5 + 5·5 + 5"
     assert str(read_input("9 of 65")) == "9 of 65"
+
+
+def test_a_network_that_is_not_there_is_told_with_the_names_of_all(call):
+    code, _, said = call("count", "simple_rnn")
+    assert code == 2 and said.count("\n") == 1 and "Did you mean 'simple-rnn'?" in said
+    assert all(name in said for name in EXERCISES)
+    code, page, _ = call("count", "--help")
+    assert code == 0 and all(name in page for name in EXERCISES)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from unspool.commands.app import Flag, Whole, app, show, show_json
-from unspool.errors import ConfigError
+from unspool.errors import ConfigError, unknown
 from unspool.flags import SettingsFlags
 from unspool.usage import program
 
@@ -79,7 +79,8 @@ def count(
     """Shapes, parameters, memory and cost of a network, derived line by line.
 
     Args:
-        model: a network of the lectures by name; a cell, with the flags below; or layers, as in
+        model: a network of the lectures (cnn-exercise, dense-on-image, lenet, max-pooling,
+            edge-filter, simple-rnn, bi-lstm); a cell, with the flags below; or layers, as in
             "conv 6 5x5 > relu > maxpool 2x2 > flatten > dense 10".
         input: shape of an example: 28x28x1, 50x100 or Tx100, "T of 30000", or 784.
         features: of a step, for a cell.
@@ -92,6 +93,7 @@ def count(
         convention: whose biases are counted.
         json: one JSON object on standard output, and nothing else there.
     """
+    from unspool.cells import CELLS
     from unspool.models.count import count as derive
     from unspool.models.count import recurrent_network
     from unspool.models.exercises import EXERCISES
@@ -104,6 +106,8 @@ def count(
         if input is None:
             raise ConfigError("unspool count: wanted --input, the shape of an example: 28x28x1.")
         derivation = derive(model, input, convention or "unspool")
+    elif model not in CELLS:
+        raise ConfigError(unknown("unspool count", model, [*EXERCISES, *CELLS, *LAYERS]))
     else:
         network = recurrent_network(model, hidden, layers, bidirectional, dense or [], pooling)
         derivation = derive(network, input or f"{steps or 'T'}x{features}", convention or "unspool")
