@@ -79,10 +79,11 @@ def test_gradient_of_an_expanded_start_is_summed():
 # Autograd's own contract.
 
 
+@pytest.mark.parametrize("units", [9, 32])  # 32 are whole panels of vectors on any processor
 @pytest.mark.parametrize("wanted", ["x", "W", "U", "b", "h", "c"])
-def test_gradient_of_one_alone_is_the_same_as_among_all(wanted):
+def test_gradient_of_one_alone_is_the_same_as_among_all(wanted, units):
     member = CELLS["lstm"]
-    case = draw_case(member, (4, 3, 2, 9))
+    case = draw_case(member, (4, 3, 2, units))
     expected = everything(member, "llvm", case)[f"gradient of {wanted}"]
     parameters, x, state = case
     leaves = {"x": x, **parameters, **dict(zip(member.states, state, strict=True))}

@@ -26,8 +26,9 @@ def run_backward(
     gradients: Sequence[Tensor | None],
     shapes: Sequence[torch.Size],
     split: Sequence[int],
+    asked: Sequence[bool],
 ) -> list[Tensor | None]:
-    """Gradients of every tensor `_Core.forward` took, in its order."""
+    """Gradients of every tensor `_Core.forward` took, in its order; None where nobody asked."""
     plan, program, rows = call.plan, call.plan.backward.program, call.rows
     full = plan.schedule.gradient
     width = plan.padded(call.units)
@@ -42,8 +43,10 @@ def run_backward(
     learnt = [
         program.original[slot.node] for slot in plan.backward.code.slots if slot.kind == "learnt"
     ]
-    totals = torch.zeros(len(learnt), call.threads, width, dtype=plan.dtype)
-    sums = dict(zip(learnt, totals, strict=True))
+    sums: dict[int, Tensor] = {}
+    if learnt:
+        totals = torch.zeros(len(learnt), call.threads, width, dtype=plan.dtype)
+        sums = dict(zip(learnt, totals, strict=True))
     wanted = set(program.memory.values())
     slots: list[tuple[Tensor, bool, Tensor | None]] = []
     for slot in plan.backward.code.slots:
@@ -60,10 +63,18 @@ def run_backward(
         else:
             slots.append(found(call, full.nodes, program.original[slot.node]))
     run(call, plan.backward, slots)
-    matrices = _matrix_gradients(call, memory, block)
-    vectors = dict(zip(learnt, totals.sum(1), strict=True))
+    matrices = _matrix_gradients(call, memory, block) if any(asked[: split[0]]) else {}
+    vectors = dict(zip(learnt, totals.sum(1), strict=True)) if learnt else {}
     vectors |= {leaf: vectors[same] for leaf, same in plan.schedule.learnt_alike.items()}
-    return _collected(call, memory, block, matrices, vectors, arriving, shapes, split)
+    found_states = [
+        unsorted_rows(arriving[name], rows)[:, : call.units] if wanted else None
+        for name, wanted in zip(plan.core.states, asked[sum(split[:2]) :], strict=False)
+    ]
+    return [
+        *_of_parameters(call, matrices, vectors, shapes, split),
+        *found_states,
+        *_of_streams(call, memory, block),
+    ]
 
 
 def _place_permuted(call: Call) -> None:
@@ -103,10 +114,9 @@ def _backward_memory(call: Call) -> tuple[dict[int, Tensor], Tensor | None]:
     if plan.linear is not None:
         width = plan.padded(call.units)
         block = POOL.empty(rows.total, width * len(plan.streams), plan.dtype)
-        for k, stream in enumerate(plan.streams):
+        for stream, column in zip(plan.streams, block.chunk(len(plan.streams), 1), strict=True):
             if stream in full.leaves:
-                place = program.memory[full.leaves[stream]]
-                memory.setdefault(place, block[:, k * width : (k + 1) * width])
+                memory.setdefault(program.memory[full.leaves[stream]], column)
     wanted = set(program.memory.values())
     for places in _learning_together(plan, memory):
         width = plan.padded(call.units)
@@ -249,23 +259,21 @@ def _over_time(call: Call, index: int) -> Tensor:
     return value[:, : call.units if axis_of(node) == "H" else call.features]
 
 
-def _collected(
+def _of_parameters(
     call: Call,
-    memory: Mapping[int, Tensor],
-    block: Tensor | None,
     matrices: Mapping[int, Tensor],
     vectors: Mapping[int, Tensor],
-    arriving: Mapping[str, Tensor],
     shapes: Sequence[torch.Size],
     split: Sequence[int],
 ) -> list[Tensor | None]:
-    """The gradients in the order and shapes of the tensors they belong to."""
-    plan, program = call.plan, call.plan.backward.program
-    full = plan.schedule.gradient
-    by_name = plan.parameter_nodes
-    found = {name: matrices.get(i, vectors.get(i)) for name, i in by_name.items()}
+    """The gradients of families and of what was prepared, in their shapes."""
+    plan = call.plan
+    found = {name: matrices.get(i, vectors.get(i)) for name, i in plan.parameter_nodes.items()}
     results: list[Tensor | None] = []
     for family, shape in zip(plan.families.values(), shapes, strict=False):
+        if family.name not in plan.core_families:
+            results.append(None)
+            continue
         parts = []
         for gate in family.gates:
             name = f"{family.name}.{gate}" if gate else family.name
@@ -276,30 +284,33 @@ def _collected(
             parts.append(part)
         results.append(_stacked(parts, shape, family, plan.dtype))
     for number in range(split[1]):
-        leaf = by_name.get(f"p{number}")
+        leaf = plan.parameter_nodes.get(f"p{number}")
         total = None if leaf is None else vectors.get(leaf)
         size = shapes[split[0] + number]
         results.append(None if total is None else total[: size[0]].reshape(size))
-    for name in plan.core.states:
-        results.append(unsorted_rows(arriving[name], call.rows)[:, : call.units])
-    if block is not None:
-        width = plan.padded(call.units)
-        for k, stream in enumerate(plan.streams):
-            column = block[:, k * width : (k + 1) * width]
-            if stream not in full.leaves:  # of a gate that nothing but a trace reads
-                column.zero_()
-                continue
-            made = memory[program.memory[full.leaves[stream]]]
-            if made.data_ptr() != column.data_ptr():
-                column.copy_(made)
-            if width > call.units:
-                column[:, call.units :].zero_()  # 0/0 in the filling would reach dx as NaN
-        results.append(block)
-    else:
-        for stream in plan.streams:
-            leaf = full.leaves.get(stream)
-            results.append(None if leaf is None else memory[program.memory[leaf]])
     return results
+
+
+def _of_streams(
+    call: Call, memory: Mapping[int, Tensor], block: Tensor | None
+) -> list[Tensor | None]:
+    """The gradients of the streams; of stacked ones their block."""
+    plan, program = call.plan, call.plan.backward.program
+    leaves = plan.schedule.gradient.leaves
+    if block is None:
+        places = [leaves.get(stream) for stream in plan.streams]
+        return [None if leaf is None else memory[program.memory[leaf]] for leaf in places]
+    width = plan.padded(call.units)
+    for stream, column in zip(plan.streams, block.chunk(len(plan.streams), 1), strict=True):
+        if stream not in leaves:  # of a gate that nothing but a trace reads
+            column.zero_()
+            continue
+        made = memory[program.memory[leaves[stream]]]
+        if made.data_ptr() != column.data_ptr():
+            column.copy_(made)
+        if width > call.units:
+            column[:, call.units :].zero_()  # 0/0 in the filling would reach dx as NaN
+    return [block]
 
 
 def _stacked(

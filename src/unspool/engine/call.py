@@ -170,44 +170,67 @@ def pack(side: Side, matrices: Mapping[int, Tensor]) -> list[Tensor]:
     packs: list[Tensor] = []
     heads = iter(side.heads_of_terms)
     for group, fold in zip(side.code.groups, side.code.fold, strict=True):
-        for term in range(len(group.terms[0])):
-            blocks = next(heads)
-            given = [matrices[original[sums[term][0]]] for sums in group.terms]
-            if group.terms[0][term][2]:
-                given = [weights.T for weights in given]
-            units = given[0].shape[0]
-            whole = units == plan.padded(units) and blocks == 1
-            if whole and (beside := _beside(given)) is not None:
-                panels = beside.unflatten(1, (-1, fold, plan.lanes))  # [sums P fold L K]
-                packs.append(panels.permute(1, 4, 0, 2, 3).contiguous())
-                continue
-            parts = [_panels(plan, weights, blocks, fold) for weights in given]
-            packs.append(torch.stack(parts, 2).contiguous())
+        terms = [
+            ([matrices[original[matrix]] for matrix, _, _ in sums], sums[0][2], next(heads))
+            for sums in zip(*group.terms, strict=True)
+        ]
+        together = _together(plan, terms, fold)
+        for term in terms if together is None else ():
+            alone = _together(plan, [term], fold)
+            packs.append(_panels(plan, term, fold) if alone is None else alone[0])
+        packs += together or []
     return packs  # [P K sums fold L]
 
 
-def _panels(plan: Plan, weights: Tensor, heads: int, fold: int) -> Tensor:
-    """A matrix as panels, ``[P K fold L]``."""
-    units, depth = weights.shape
-    if heads > 1 and units % (heads * fold * plan.lanes) == 0 == units % plan.padded(1):
-        squares = weights.unflatten(0, (heads, -1)).unflatten(2, (heads, -1))
-        weights = torch.cat([squares[n, :, n] for n in range(heads)])
-        depth //= heads
-    weights = filled_axis(weights, plan.padded(units), 0)
-    return weights.reshape(-1, fold, plan.lanes, depth).permute(0, 3, 1, 2)
+# The matrices of a term's sums, whether they are to be transposed, and how many blocks they have.
+Term = tuple[list[Tensor], bool, int]
 
 
-def _beside(parts: Sequence[Tensor]) -> Tensor | None:
-    """Matrices that lie at equal distances in one tensor, as one; None for others."""
+def _together(plan: Plan, terms: Sequence[Term], fold: int) -> list[Tensor] | None:
+    """The panels of each term in one copy, where all matrices lie at equal distances."""
+    given = [weights for matrices, _, _ in terms for weights in matrices]
+    turned, first = terms[0][1], given[0]
+    units, depth = reversed(first.shape) if turned else first.shape
+    if any(each[1:] != (turned, 1) for each in terms) or units != plan.padded(units):
+        return None
+    step = _distance(given)
+    if step is None:
+        return None
+    row, column = reversed(first.stride()) if turned else first.stride()
+    count, lanes = len(terms[0][0]), plan.lanes
+    panel = fold * lanes
+    places = first.as_strided(
+        (len(terms), units // panel, depth, count, fold, lanes),
+        (step * count, row * panel, column, step, row * lanes, row),
+    )
+    return list(places.contiguous().unbind(0))
+
+
+def _panels(plan: Plan, term: Term, fold: int) -> Tensor:
+    """A term's matrices as panels, ``[P K sums fold L]``."""
+    matrices, turned, heads = term
+    parts = []
+    for given in matrices:
+        weights = given.T if turned else given
+        units, depth = weights.shape
+        if heads > 1 and units % (heads * fold * plan.lanes) == 0 == units % plan.padded(1):
+            squares = weights.unflatten(0, (heads, -1)).unflatten(2, (heads, -1))
+            weights = torch.cat([squares[n, :, n] for n in range(heads)])
+            depth //= heads
+        weights = filled_axis(weights, plan.padded(units), 0)
+        parts.append(weights.reshape(-1, fold, plan.lanes, depth).permute(0, 3, 1, 2))
+    return torch.stack(parts, 2).contiguous()
+
+
+def _distance(parts: Sequence[Tensor]) -> int | None:
+    """From matrix to matrix of one tensor, where all are equally far apart; None for others."""
     first = parts[0]
     if len(parts) == 1:
-        return first[None]
+        return 0
     places = [each.storage_offset() for each in parts]
     step = places[1] - places[0]
     for k, each in enumerate(parts):
         alike = each._base is not None and each._base is first._base
         if not alike or places[k] != places[0] + k * step or each.stride() != first.stride():
             return None
-    if step <= 0:
-        return None
-    return first.as_strided((len(parts), *first.shape), (step, *first.stride()))
+    return step if step > 0 else None

@@ -19,6 +19,8 @@ from unspool.engine.hoist import (
     hoist,
     parameter_nodes,
     single_parameters,
+    sums,
+    sums_backward,
     with_centred,
 )
 from unspool.engine.language import Cell
@@ -68,10 +70,15 @@ def scan(
     else:
         packed = x.reshape(T * B, D) if rows.source is None else rows.packed(x)
     units = state[0].shape[-1]
-    streams, prepared = hoist(plan, parameters, packed, units)
+    inside = plan.stacked is not None and units == plan.padded(units)
+    if inside and isinstance(packed, Tensor):
+        streams, prepared = [packed], []
+    else:
+        inside = False
+        streams, prepared = hoist(plan, parameters, packed, units)
     traced = [index for _, index in plan.core.gates] if trace else None
     names = list(plan.families)
-    again = partial(hoist, plan, parameters, packed, units)
+    again = None if inside else partial(hoist, plan, parameters, packed, units)
     tensors = [*(parameters[name] for name in names), *prepared, *state, *streams]
     if not torch.is_grad_enabled():  # which `forward` below cannot see: it never is in there
         tensors = [tensor.detach() for tensor in tensors]
@@ -94,12 +101,17 @@ Hoist = Callable[[], tuple[list[Tensor], list[Tensor]]]
 
 
 class _Core(torch.autograd.Function):
-    """The recurrence itself; everything that needs only x has been done."""
+    """The recurrence itself; everything that needs only x has been done.
+
+    Unless that is one product of whole families (`Plan.stacked`): then ``again`` is None, x stands
+    where the stream would, and the product is made in here, which spares a function of its own.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, plan: Plan, rows: Rows, traced: list[int] | None, num_families: int,
-        num_prepared: int, features: int, mask: Tensor | None, again: Hoist, *tensors: Tensor,
+        num_prepared: int, features: int, mask: Tensor | None, again: Hoist | None,
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         ctx.set_materialize_grads(False)  # zeros for every entry of a trace
         split = [num_families, num_prepared, len(plan.core.states)]
@@ -108,6 +120,10 @@ class _Core(torch.autograd.Function):
         by_rows, across = scan_team(plan, rows.batch, units)
         call = Call(plan, rows, units, features, by_rows * across, across=across)
         _place_parameters(call, families, prepared)
+        inputs: Sequence[Tensor] = []
+        if again is None:
+            inputs = streams
+            streams = [sums(inputs[0], *_operands(plan, families))]
         _place_streams(call, streams)
         for name, value in zip(plan.core.states, state, strict=True):
             node = _state_node(plan, name)
@@ -127,7 +143,7 @@ class _Core(torch.autograd.Function):
             ctx.mark_non_differentiable(*traces)
         if training:
             # The streams are not saved: their memory may hold gates by now (`Plan.reused`).
-            ctx.save_for_backward(*families, *prepared, *state)
+            ctx.save_for_backward(*families, *prepared, *state, *inputs)
             for stream in plan.streams:
                 if stream not in plan.read_backward:
                     call.memory.pop(stream, None)
@@ -149,7 +165,10 @@ class _Core(torch.autograd.Function):
         if torch.is_grad_enabled():
             results = _differentiable_gradients(ctx, tensors, gradients)
         else:
-            results = run_backward(call, gradients, ctx.shapes, ctx.split)
+            asked = ctx.needs_input_grad[8:]
+            results = run_backward(call, gradients, ctx.shapes, ctx.split, asked)
+            if ctx.again is None:
+                _hand_on(call.plan, tensors, asked, results)
         return (None,) * 8 + tuple(results)
 
 
@@ -160,8 +179,11 @@ def _differentiable_gradients(
     call: Call = ctx.call
     plan = call.plan
     # Through views the streams, which are made of the parameters, count as inputs of their own.
-    tensors = [tensor.view_as(tensor) for tensor in (*tensors, *ctx.again()[0])]
+    streams = ctx.again()[0] if ctx.again else ()
+    tensors = [tensor.view_as(tensor) for tensor in (*tensors, *streams)]
     families, prepared, state, streams = _parts(tensors, ctx.split)
+    if ctx.again is None:
+        streams = [torch.nn.functional.linear(streams[0], *_operands(plan, families))]
     values = single_parameters(plan, dict(zip(plan.families, families, strict=True)))
     values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
     values = with_centred(values, plan.core.nodes)
@@ -182,6 +204,27 @@ def _differentiable_gradients(
     return results
 
 
+def _operands(plan: Plan, families: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """The weights and the biases of the streams, where these are whole families."""
+    assert plan.stacked is not None
+    by_name = dict(zip(plan.families, families, strict=True))
+    weight, bias = plan.stacked
+    return by_name[weight], None if bias is None else by_name[bias]
+
+
+def _hand_on(
+    plan: Plan, tensors: Sequence[Tensor], asked: Sequence[bool], results: list[Tensor | None]
+) -> None:
+    """Put what x and two families get in place of the gradient of the streams made of them."""
+    assert plan.stacked is not None and results[-1] is not None
+    names = list(plan.families)
+    places = [-1, *(names.index(name) for name in plan.stacked if name is not None)]
+    wanted = [asked[place] for place in places] + [False] * (3 - len(places))
+    found = sums_backward(results[-1], tensors[-1], tensors[places[1]], wanted)
+    for place, gradient in zip(places, found, strict=False):
+        results[place] = gradient
+
+
 def _parts(tensors: Sequence[Tensor], sizes: list[int]) -> list[Sequence[Tensor]]:
     parts, at = [], 0
     for size in sizes:
@@ -199,7 +242,8 @@ def _state_node(plan: Plan, name: str) -> int | None:
 
 def _place_parameters(call: Call, families: Sequence[Tensor], prepared: Sequence[Tensor]) -> None:
     plan = call.plan
-    values = single_parameters(plan, dict(zip(plan.families, families, strict=True)))
+    given = dict(zip(plan.families, families, strict=True))
+    values = single_parameters(plan, {name: given[name] for name in plan.core_families})
     values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
     values = with_centred(values, plan.core.nodes)
     call.matrices, call.vectors = parameter_nodes(plan, plan.core.nodes, values)
@@ -208,9 +252,8 @@ def _place_parameters(call: Call, families: Sequence[Tensor], prepared: Sequence
 def _place_streams(call: Call, streams: Sequence[Tensor]) -> None:
     plan = call.plan
     if plan.linear is not None and len(streams) == 1 and len(plan.streams) >= 1:
-        width = plan.padded(call.units)
-        for k, node in enumerate(plan.streams):
-            call.memory[node] = streams[0][:, k * width : (k + 1) * width]
+        parts = streams[0].chunk(len(plan.streams), 1)
+        call.memory |= zip(plan.streams, parts, strict=True)
     else:
         for node, stream in zip(plan.streams, streams, strict=True):
             call.memory[node] = stream

@@ -91,21 +91,32 @@ class Sums(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
         """The sums, ``[N, rows of W]``."""
         ctx.save_for_backward(x, weights)
-        result = POOL.empty(len(x), len(weights), x.dtype)
-        if bias is None:
-            return torch.mm(x, weights.T, out=result)
-        return torch.addmm(bias, x, weights.T, out=result)
+        return sums(x, weights, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Of each operand that asks for one, made of operations that can be differentiated."""
-        x, weights = ctx.saved_tensors
-        given, (of_x, of_weights, of_bias) = gradients[0], ctx.needs_input_grad
-        return (
-            given @ weights if of_x else None,
-            given.T @ x if of_weights else None,
-            given.sum(0) if of_bias else None,
-        )
+        return sums_backward(gradients[0], *ctx.saved_tensors, ctx.needs_input_grad)
+
+
+def sums(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
+    """``x W^T + b`` in memory of the pool."""
+    result = POOL.empty(len(x), len(weights), x.dtype)
+    if bias is None:
+        return torch.mm(x, weights.t(), out=result)
+    return torch.addmm(bias, x, weights.t(), out=result)
+
+
+def sums_backward(
+    given: Tensor, x: Tensor, weights: Tensor, asked: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of the operands of `sums` that are asked for."""
+    of_x, of_weights, of_bias = asked
+    return (
+        torch.mm(given, weights) if of_x else None,
+        torch.mm(given.t(), x) if of_weights else None,
+        given.sum(0) if of_bias else None,
+    )
 
 
 def _rows_of(plan: Plan, parameters: Mapping[str, Tensor], names: list[str], units: int) -> Tensor:
@@ -129,9 +140,11 @@ def _rows_of(plan: Plan, parameters: Mapping[str, Tensor], names: list[str], uni
 
 
 def single_parameters(plan: Plan, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each gate's own parameter, block-diagonal ones written out."""
+    """Each gate's own parameter of the families given, block-diagonal ones written out."""
     single: dict[str, Tensor] = {}
     for family in plan.families.values():
+        if family.name not in parameters:
+            continue
         parts = parameters[family.name].chunk(len(family.gates))
         for gate, part in zip(family.gates, parts, strict=True):
             value = dense_blocks(part) if _is_blocks(family.shape) else part

@@ -98,6 +98,32 @@ class Plan:
         return {n.name: i for i, n in enumerate(self.core.nodes) if n.op == "parameter"}
 
     @cached_property
+    def stacked(self) -> tuple[str, str | None] | None:
+        """Families whose gates, as they lie, are all weights of the streams and all biases."""
+        if self.linear is None or self.schedule.split.prepared:
+            return None
+        weight = self._family_of([name for name, _ in self.linear])
+        names = [name for _, name in self.linear]
+        bias = None if set(names) == {None} else self._family_of(names)
+        alone = weight is not None and not {weight, bias} & {*self.core_families}
+        return (weight, bias) if alone and (bias or set(names) == {None}) else None
+
+    def _family_of(self, names: Sequence[str | None]) -> str | None:
+        """The family whose gates these are, in its order."""
+        for family in self.families.values():
+            gates = [f"{family.name}.{gate}" if gate else family.name for gate in family.gates]
+            if gates == list(names):
+                return family.name
+        return None
+
+    @cached_property
+    def core_families(self) -> list[str]:
+        """The families the core itself reads; the others are in its streams."""
+        names = (name.removesuffix(CENTRED) for name in self.parameter_nodes)
+        letters = {name.partition(".")[0] for name in names}
+        return [name for name in self.families if name in letters]
+
+    @cached_property
     def permuted(self) -> list[int]:
         """Tensors of bilinear forms whose axes the way back reads in another order."""
         full = self.schedule.gradient

@@ -189,14 +189,14 @@ class Recurrent(nn.Module):
         backend: str,
     ) -> Any:
         self._check(x, lengths, state)
-        start = self.start(x.shape[0]) if state is None else state
+        starts = iter(self._starts(x.shape[0], state))
         y = x.transpose() if isinstance(x, Lookup) else x.transpose(0, 1)  # [T B D]
         finals: list[tuple[Tensor, ...]] = []
         kept: Trace = {}
         for layer in range(self.num_layers):
             below = self.dropout(y) if layer else y
             scanned = [
-                self._direction(layer, direction, below, start, lengths, trace, backend)
+                self._direction(layer, direction, below, next(starts), lengths, trace, backend)
                 for direction in range(self.directions)
             ]
             y = scanned[0].outputs
@@ -209,9 +209,18 @@ class Recurrent(nn.Module):
                 kept[_name(layer, direction)] = {
                     name: value.transpose(0, 1) for name, value in result.trace.items()
                 }
-        final = State([torch.stack(values, 1) for values in zip(*finals, strict=True)])
+        final = State.of_layers(finals)
         outputs = y.transpose(0, 1)
         return (outputs, final, kept) if trace else (outputs, final)
+
+    def _starts(self, batch: int, state: tuple[Tensor, ...] | None) -> list[tuple[Tensor, ...]]:
+        """The state before the first step of every layer and direction, each ``[B H]``."""
+        count = self.num_layers * self.directions
+        if state is None and not len(self.initial_state):  # one tensor of zeros serves them all
+            zeros = next(iter(self.weights["l0"].values())).new_zeros(batch, self.hidden_size)
+            return [(zeros,) * len(self.cell.states)] * count
+        whole = self.start(batch) if state is None else state
+        return [tuple(value[:, index].contiguous() for value in whole) for index in range(count)]
 
     def _direction(
         self,
@@ -223,7 +232,6 @@ class Recurrent(nn.Module):
         trace: bool,
         backend: str,
     ) -> Scanned:
-        index = layer * self.directions + direction
         mask = None
         if self.recurrent_dropout.active:
             mask = self.recurrent_dropout.mask(start[0], x.shape[1], self.hidden_size)
@@ -231,7 +239,7 @@ class Recurrent(nn.Module):
             self.cell,
             dict(self.weights[_name(layer, direction)].items()),
             x,
-            tuple(value[:, index].contiguous() for value in start),
+            start,
             lengths=lengths,
             reverse=direction == 1,
             mask=mask,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from jaxtyping import Int64
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -20,6 +23,18 @@ class State(tuple[Tensor, ...]):
     """
 
     __slots__ = ()
+
+    @classmethod
+    def of_layers(cls, states: Sequence[tuple[Float[Tensor, "B H"], ...]]) -> State:
+        """The states of every layer and direction as one; that of a single one is only viewed.
+
+        Example:
+            >>> State.of_layers([(torch.zeros(3, 4),), (torch.ones(3, 4),)])[0].shape
+            torch.Size([3, 2, 4])
+        """
+        if len(states) == 1:
+            return cls([value.unsqueeze(1) for value in states[0]])
+        return cls([torch.stack(values, 1) for values in zip(*states, strict=True)])
 
     def select_rows(self, rows: Int64[Tensor, " N"]) -> State:
         """The state of the chosen sequences, in that order; a row may be chosen twice."""
