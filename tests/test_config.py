@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from unspool.config import SIZES, TASKS, Settings, Wish, from_toml, keys, resolve, to_toml
 from unspool.errors import ConfigError
 from unspool.flags import CHOICES
-from unspool.models.settings import MODEL_SETTINGS, settings_class
+from unspool.models.setting_bounds import RECURRENT_TABLES
+from unspool.models.settings import MODEL_SETTINGS, RecurrentSettings, settings_class
 from unspool.tasks.table import TASKS as TASK_TABLE
 
 KEYS = dict(keys())
@@ -76,6 +77,8 @@ def changes_for(family):
         for key, kind in KEYS.items()
         if key in own or key.partition(".")[0] not in APART
     }
+    if section is RecurrentSettings:
+        optional["model.positions"] = st.sampled_from(RECURRENT_TABLES["positions"])
     named = {} if family == "lstm" else {"model.name": st.just(family)}
     if "model.tie" in optional:  # a task's default may be another width than the output's
         named["model.embedding"] = FITTING["model.embedding"]

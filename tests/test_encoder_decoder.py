@@ -7,12 +7,15 @@ import torch
 from torch.nn import functional as F
 
 from tolerance import assert_close
+from unspool.cells.find import find_cell
 from unspool.errors import ConfigError, ShapeError
+from unspool.layers.dropout import Dropout, derived_seed, reseed
+from unspool.layers.positions import sinusoidal
 from unspool.layers.recurrent import Recurrent
 from unspool.models.bridge import Bridge
 from unspool.models.encoder_decoder import build_encoder_decoder
 from unspool.models.setting_bounds import ATTENDS, SCORES
-from unspool.models.settings import ConvolutionSettings
+from unspool.models.settings import ConvolutionSettings, RecurrentSettings, TransformerSettings
 from writing_models import (
     ALL_CELLS,
     BEGIN,
@@ -44,8 +47,9 @@ def everything(model, inputs, lengths, tokens):
 
 
 @every_kind
-def test_step_by_step_is_one_whole_pass(score, attends, rng):
-    model = make(rng, score=score, attends=attends, attention_heads=2)
+@pytest.mark.parametrize("positions", ["none", "sinusoidal"])
+def test_step_by_step_is_one_whole_pass(score, attends, positions, rng):
+    model = make(rng, score=score, attends=attends, attention_heads=2, positions=positions)
     inputs, lengths = texts(rng)
     tokens = given(rng)
     memory = model.encode(inputs, lengths)
@@ -146,6 +150,24 @@ def test_attention_is_where_the_settings_say(attends, rng):
     assert_close(model(inputs, None, tokens)[0], torch.stack(logits))
 
 
+def test_positions_are_added_to_what_either_side_reads(rng):
+    model = make(rng, positions="sinusoidal")
+    inputs, _ = texts(rng)
+    tokens = given(rng)
+    logits = model(inputs, None, tokens)
+    placed = make(torch.Generator(), positions="none")
+    placed.load_state_dict(model.state_dict())
+    read = F.embedding(inputs["tokens"], model.embedding.weight)
+    outputs, final = placed.encoder(read + sinusoidal(torch.arange(5), 4))
+    memory = placed.decoder.remember(outputs, None, final)
+    written = F.embedding(tokens, model.decoder.weight) + sinusoidal(torch.arange(4), 4)
+    h, _ = placed.decoder.recurrent(written, None, memory.start)
+    context, _ = placed.decoder.attention(h, memory.keys)
+    z = torch.tanh(placed.decoder.combine(torch.cat([h, context], -1)))
+    assert_close(logits, placed.decoder.head(z))
+    assert not torch.equal(logits, placed(inputs, None, tokens))
+
+
 def test_without_attention_all_is_squeezed_into_one_state(rng):
     model = make(rng, score="none")
     memory = model.encode(*texts(rng))
@@ -161,6 +183,7 @@ def test_without_attention_all_is_squeezed_into_one_state(rng):
 def test_padding_and_company_change_nothing(score, attends, filler, rng):
     both = score not in ("dot", "scaled_dot")  # which want as many features on both sides
     settings = {"score": score, "attends": attends, "attention_heads": 2, "bidirectional": both}
+    settings["positions"] = "sinusoidal" if filler else "none"
     model = make(rng, "lstm", **settings)
     inputs, lengths = texts(rng)
     tokens = given(rng)
@@ -328,6 +351,8 @@ def test_one_vocabulary_has_one_table_and_its_gradient_is_the_sum(rng):
     [
         ({"score": "dot", "bidirectional": True}, "'dot' compares queries of 4 features"),
         ({"score": "multi_head", "attention_heads": 3}, "3 heads of 4 units of what writes"),
+        ({"positions": "rotary"}, r"model\.positions: unknown name 'rotary'"),
+        ({"positions": "sinusoidal", "hidden": 5}, "wants hidden even; got 5 features"),
         ({"tie": True, "decoder_hidden": 6}, "token vectors are 4 wide and what writes has 6"),
         ({"attends": "feeding", "recurrent_dropout": 0.1}, "is drawn once a text"),
         ({"score": "none", "attends": "inside"}, "says where to look"),
@@ -341,6 +366,34 @@ def test_one_vocabulary_has_one_table_and_its_gradient_is_the_sum(rng):
 def test_what_cannot_be_is_refused(settings, message, rng):
     with pytest.raises(ConfigError, match=message):
         make(rng, **settings)
+
+
+@pytest.mark.parametrize("settings", [RecurrentSettings, TransformerSettings])
+def test_forgotten_tokens_are_read_as_the_one_before_every_text(settings, rng):
+    shape = {"source": TOKENS, "target": {"size": TARGET, "begin": BEGIN, "end": END}}
+    own = {"name": "gru"} if settings is RecurrentSettings else {"layers": 1, "heads": 1}
+    chosen = settings(hidden=4, dropout=0.0, token_dropout=0.5, **own)
+    cell = find_cell("gru") if settings is RecurrentSettings else None
+    model = build_encoder_decoder(shape, chosen, cell, rng).double()
+    inputs, lengths = texts(rng)
+    tokens = given(rng)
+    reseed(model, 3)
+    forgetful = model(inputs, lengths, tokens)
+    reseed(model, 3)
+    assert torch.equal(model(inputs, lengths, tokens), forgetful)
+    mask = Dropout(0.5)
+    mask.generator = torch.Generator().manual_seed(derived_seed(3, place_of(model.forgets, model)))
+    known = mask.mask(tokens, *tokens.shape) > 0
+    assert not known.all()
+    blanked = torch.where(known, tokens, BEGIN)
+    model.eval()
+    assert_close(forgetful, model(inputs, lengths, blanked))
+    assert not torch.equal(forgetful, model(inputs, lengths, tokens))
+
+
+def place_of(layer, model):
+    """Where a layer stands among the dropouts of a model."""
+    return [each for each in model.modules() if isinstance(each, Dropout)].index(layer)
 
 
 def test_other_families_and_shapes_are_refused(rng):

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from unspool.cells.find import find_cell
 from unspool.engine.language import Cell
 from unspool.errors import ConfigError
+from unspool.layers.dropout import Dropout
+from unspool.layers.positions import Positions
 from unspool.layers.recurrent import Recurrent
 from unspool.layers.state import State
 from unspool.models.encoders import ImageConvolution, build_encoder
@@ -134,6 +136,7 @@ class EncoderDecoder(nn.Module):
         source = shape["source"]
         self.encoder: nn.Module | None
         self.decoder: RecurrentDecoder | TransformerDecoder
+        self.places: Positions | None = None  # of what a recurrent encoder reads
         if isinstance(settings, TransformerSettings):
             self.embedding = build_front(source, settings, None, generator)
             self.encoder = TransformerEncoder(self.embedding.width, settings, generator)
@@ -141,6 +144,7 @@ class EncoderDecoder(nn.Module):
             self.decoder = TransformerDecoder(shape["target"], settings, width, generator)
         else:
             self._build(shape, settings, cell, generator)
+        self.forgets = Dropout(settings.token_dropout)
         if shape.get("shared"):
             _share(self, source)
 
@@ -163,6 +167,8 @@ class EncoderDecoder(nn.Module):
             if source.get("steps") == 1:
                 self.encoder, reads, memory = None, self.embedding.width, 0
             else:
+                if settings.positions != "none":
+                    self.places = Positions(settings.positions, self.embedding.width)
                 reads = build_encoder(source, self.embedding.width, settings, cell, generator)
                 self.encoder, memory = reads, reads.hidden_size * reads.directions
         writes = find_cell(settings.decoder, "model.decoder") if settings.decoder else cell
@@ -207,6 +213,9 @@ class EncoderDecoder(nn.Module):
         if isinstance(self.encoder, ImageGrid):
             outputs, final = self.encoder(x)
             return self.decoder.remember(outputs, None, final)
+        if self.places is not None:
+            rows = x if isinstance(x, Tensor) else x.rows()
+            x = self.places(rows, torch.arange(rows.shape[1], device=rows.device))
         outputs, final = self.encoder(x, lengths)
         steps = outputs.shape[1]
         whole = lengths is None or bool((lengths == steps).all())
@@ -222,12 +231,22 @@ class EncoderDecoder(nn.Module):
     ) -> Float[Tensor, "B U V"]:
         """Scores of what follows each token of given texts (teacher forcing).
 
+        While training, a share ``token_dropout`` of the given tokens is read as the one before
+        every text, which says nothing: what comes next has to be found in the input.
+
         Args:
             inputs: tensors by name.
             lengths: true lengths of the inputs.
             tokens: of each text the beginning and all before the last.
             target_lengths: how many tokens of each are none of the padding; None reads all.
+
+        Source:
+            Bowman et al. (2016), Generating Sentences from a Continuous Space, section 3.1 (word
+            dropout).
         """
+        if self.forgets.active:
+            known = self.forgets.mask(self.decoder.weight, *tokens.shape) > 0
+            tokens = torch.where(known, tokens, self.begin)
         return self.decoder(tokens, self.encode(inputs, lengths), target_lengths)
 
     def start(self, memory: Memory) -> State:

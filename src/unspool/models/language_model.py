@@ -16,7 +16,12 @@ from unspool.layers.recurrent import Recurrent
 from unspool.layers.state import State
 from unspool.layers.transformer import Transformer
 from unspool.models.encoders import build_recurrent
-from unspool.models.settings import WRITING, RecurrentSettings, TransformerSettings, set_apart
+from unspool.models.settings import (
+    RecurrentSettings,
+    TransformerSettings,
+    only_writing,
+    set_apart,
+)
 from unspool.models.transformer import build_transformer
 
 
@@ -61,8 +66,7 @@ class LanguageModel(nn.Module):
         )
         if isinstance(settings, TransformerSettings):
             idle += set_apart(settings, ("convolutions",))
-        if isinstance(settings, RecurrentSettings):
-            idle += set_apart(settings, WRITING)
+        idle += set_apart(settings, only_writing(settings))
         if idle:
             why = [f"model.{name}: {NO_USE.get(name, NO_INPUT)}" for name in idle]
             raise ConfigError(" ".join(why))

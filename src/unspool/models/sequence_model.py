@@ -18,11 +18,11 @@ from unspool.models.encoders import StepConvolution, build_encoder
 from unspool.models.fronts import FrameFront, Inputs, build_front
 from unspool.models.heads import build_head
 from unspool.models.settings import (
-    WRITING,
     LeNetSettings,
     ModelSettings,
     RecurrentSettings,
     TransformerSettings,
+    only_writing,
     set_apart,
 )
 from unspool.models.strided_front import StridedFront
@@ -194,11 +194,10 @@ def _check(shape: Mapping[str, Any], output: Mapping[str, Any], settings: ModelS
     stepwise = isinstance(settings, RecurrentSettings | TransformerSettings)
     if stepwise and settings.tie:
         problems.append("model.tie: a model of labelled sequences has no output matrix to share.")
-    if isinstance(settings, RecurrentSettings):
-        problems += [
-            f"model.{name}: is for models that write a text, and these are labels; leave it out."
-            for name in set_apart(settings, WRITING)
-        ]
+    problems += [
+        f"model.{name}: is for models that write a text, and these are labels; leave it out."
+        for name in set_apart(settings, only_writing(settings))
+    ]
     if isinstance(settings, LeNetSettings) and shape["kind"] != "image":
         problems.append("model.name: 'lenet' reads images only; use cnn, mlp or a cell.")
     if each and shape["kind"] == "image" and not stepwise:

@@ -16,6 +16,11 @@ POSITIONS = ("rotary", "sinusoidal", "learned", "none")
 NORMS = ("pre", "post")
 FEED_FORWARD_ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "swiglu")
 ATTENTIONS = ("full", "window", "linear")
+RECURRENT_TABLES = {
+    "score": SCORES,
+    "attends": ATTENDS,
+    "positions": ("none", "sinusoidal"),
+}
 TRANSFORMER_TABLES = {
     "positions": POSITIONS,
     "norm": NORMS,
@@ -32,7 +37,7 @@ def misfits(settings: Any, poolings: tuple[str, ...] = POOLINGS) -> Iterator[str
             wanted = ZERO[name].format(most=most) if name in ZERO else f"{least} to {most}"
             number = "" if name in ZERO else "a whole number from "
             yield f"model.{name}: got {value}; wanted {number}{wanted}."
-    for name in ("dropout", "recurrent_dropout"):
+    for name in ("dropout", "recurrent_dropout", "token_dropout"):
         value = getattr(settings, name, 0.0)
         if not 0.0 <= value < 1.0:
             yield f"model.{name}: got {value}; wanted 0 ≤ share < 1."

@@ -9,9 +9,8 @@ from typing import Any
 
 from unspool.errors import ConfigError, unknown
 from unspool.models.setting_bounds import (
-    ATTENDS,
     POOLINGS,
-    SCORES,
+    RECURRENT_TABLES,
     TRANSFORMER_TABLES,
     head_misfits,
     misfits,
@@ -48,9 +47,13 @@ class RecurrentSettings:
         attends: late, after the recurrence; feeding, which also reads at each step what was found
             at the one before; or inside, which looks before the recurrence reads.
         attention_heads: of multi_head, a divisor of the units of what writes.
+        positions: of a model that writes a text for an input: sinusoidal adds to every token that
+            is read, on either side, where it stands; none leaves that to the recurrence.
         decoder: cell of what writes a text for an input; left out, that of what reads.
         decoder_hidden: units of what writes; 0 takes ``hidden``.
         decoder_layers: recurrent layers of what writes; 0 takes ``layers``.
+        token_dropout: share of the tokens before that a model which writes a text for an input
+            reads as unknown while training, 0…1.
         image_layers: halvings of an image that a text is written for, each behind two convolutions.
         image_maps: feature maps of the first of them; twice as many after each pooling.
     """
@@ -75,15 +78,17 @@ class RecurrentSettings:
     score: str = "general"
     attends: str = "late"
     attention_heads: int = 4
+    positions: str = "none"
     decoder: str = ""
     decoder_hidden: int = 0
     decoder_layers: int = 0
+    token_dropout: float = 0.0
     image_layers: int = 3
     image_maps: int = 32
 
     def __post_init__(self) -> None:
         problems = [*misfits(self)]
-        for name, table in (("score", SCORES), ("attends", ATTENDS)):
+        for name, table in RECURRENT_TABLES.items():
             if getattr(self, name) not in table:
                 problems.append(unknown(f"model.{name}", getattr(self, name), table))
         if self.score == "none" and self.attends != "late":
@@ -281,6 +286,8 @@ class TransformerSettings:
         characters: what reads the characters of words, beside their vectors: none or cnn.
         character_hidden: units of what reads the characters.
         crf: let the label of a step depend on the one before; auto does so where labels mark spans.
+        token_dropout: share of the tokens before that a model which writes a text for an input
+            reads as unknown while training, 0…1.
 
     Source:
         Vaswani et al. (2017); SYLLABUS I1 to I10.
@@ -312,6 +319,7 @@ class TransformerSettings:
     characters: str = "cnn"
     character_hidden: int = 32
     crf: str = "auto"
+    token_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         problems = [*misfits(self), *head_misfits(self)]
@@ -362,11 +370,24 @@ def set_apart(settings: Any, names: tuple[str, ...]) -> list[str]:
     return [name for name in names if getattr(settings, name) != getattr(default, name)]
 
 
-# Fields of recurrent settings that only a model which writes a text for an input has a use for.
-WRITING = (
-    "score", "attends", "attention_heads", "decoder", "decoder_hidden", "decoder_layers",
-    "image_layers", "image_maps",
-)  # fmt: skip
+def only_writing(settings: Any) -> tuple[str, ...]:
+    """The fields that only a model which writes a text for an input has a use for.
+
+    Example:
+        >>> only_writing(TransformerSettings()), only_writing(ConvolutionSettings())
+        (('token_dropout',), ())
+    """
+    return WRITING.get(type(settings), ())
+
+
+# Fields that only a model which writes a text for an input has a use for, by the settings' class.
+WRITING: Mapping[type, tuple[str, ...]] = {
+    RecurrentSettings: (
+        "score", "attends", "attention_heads", "positions", "decoder", "decoder_hidden",
+        "decoder_layers", "token_dropout", "image_layers", "image_maps",
+    ),
+    TransformerSettings: ("token_dropout",),
+}  # fmt: skip
 
 SequenceSettings = (
     RecurrentSettings | TransformerSettings | ConvolutionSettings | PerceptronSettings

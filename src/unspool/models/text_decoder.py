@@ -18,6 +18,7 @@ from unspool.layers.attention import Attention, MultiHeadAttention
 from unspool.layers.dense import dense
 from unspool.layers.dropout import Dropout
 from unspool.layers.embedding import table
+from unspool.layers.positions import Positions
 from unspool.layers.recurrent import Recurrent
 from unspool.layers.state import State
 from unspool.models.bridge import Bridge
@@ -65,7 +66,8 @@ class RecurrentDecoder(nn.Module):
 
     and then z_t = tanh(W_z [h_t; c_t] + b_z), logits_t = W_o z_t + b_o. With attention late,
     nothing that a step reads depends on what was found before: all steps of a given text are one
-    scan, and one product with the memory. Without attention z_t is h_t.
+    scan, and one product with the memory. Without attention z_t is h_t. With ``positions``, y_{t-1}
+    is its vector plus the wave of step t - 1, and a state ends in the number of tokens read.
 
     Args:
         target: ``size``, V; ``begin`` and ``end``, tokens before and behind every text.
@@ -101,6 +103,9 @@ class RecurrentDecoder(nn.Module):
         scale = 1.0 / math.sqrt(settings.width) if settings.tie else 1.0
         self.weight = table(target["size"], settings.width, generator, scale)
         self.dropout = Dropout(settings.dropout)
+        self.places = None
+        if settings.positions != "none":
+            self.places = Positions(settings.positions, settings.width)
         found = units if settings.score == "multi_head" else memory
         read = {"late": 0, "feeding": units, "inside": found}[self.attends]
         self.recurrent = Recurrent(
@@ -144,6 +149,9 @@ class RecurrentDecoder(nn.Module):
             keys = self.attention.prepare(outputs)
         if self.attends == "feeding":
             start = State([*start, start[0].new_zeros(len(start[0]), self.units)])
+        if self.places is not None:
+            count = torch.zeros(len(start[0]), 1, dtype=torch.int64, device=start[0].device)
+            start = State([*start, count])
         return Memory(keys, mask, start)
 
     def forward(
@@ -165,12 +173,17 @@ class RecurrentDecoder(nn.Module):
                 f"RecurrentDecoder: {len(tokens)} texts for a memory of {len(memory)} rows; wanted "
                 "a text for each."
             )
-        look = Lookup(self.weight, tokens)
-        if self.attends == "late":
-            x = self.dropout(look.rows()) if self.dropout.active else look
-            h, _ = self.recurrent(x, lengths, memory.start)
+        look, start = Lookup(self.weight, tokens), memory.start
+        x: Tensor | Lookup = look
+        if self.places is not None:
+            steps = torch.arange(tokens.shape[1], device=tokens.device)
+            x, start = self.places(look.rows(), steps), State(start[:-1])
+        if self.dropout.active or self.attends != "late":
+            x = self.dropout(x.rows() if isinstance(x, Lookup) else x)
+        if isinstance(x, Lookup) or self.attends == "late":
+            h, _ = self.recurrent(x, lengths, start)
             return self._logits(self._combined(h, self._look(h, memory)[0]))
-        return self._logits(self._step_by_step(self.dropout(look.rows()), memory))
+        return self._logits(self._step_by_step(x, start, memory))
 
     def step(
         self,
@@ -193,13 +206,21 @@ class RecurrentDecoder(nn.Module):
             Scores of what follows, the new state, and the weights over the memory, of several
             heads their mean; None where they are not wanted, or there is nothing to look at.
         """
-        x = self.dropout(nn.functional.embedding(tokens, self.weight))
-        z, state, shares = self._next(x, state, memory, weights, read or self.recurrent.step)
+        x, place = nn.functional.embedding(tokens, self.weight), None
+        if self.places is not None:
+            *before, place = state
+            x, state = self.places(x[:, None], place)[:, 0], State(before)
+        x, read = self.dropout(x), read or self.recurrent.step
+        z, state, shares = self._next(x, state, memory, weights, read)
+        if place is not None:
+            state = State([*state, place + 1])
         return self._logits(z), state, shares
 
-    def _step_by_step(self, x: Float[Tensor, "B U D"], memory: Memory) -> Float[Tensor, "B U H"]:
+    def _step_by_step(
+        self, x: Float[Tensor, "B U D"], state: State, memory: Memory
+    ) -> Float[Tensor, "B U H"]:
         """Where a step reads what the one before has found."""
-        state, found = memory.start, []
+        found = []
         for step in range(x.shape[1]):
             z, state, _ = self._next(x[:, step], state, memory, False, self.recurrent.step)
             found.append(z)
