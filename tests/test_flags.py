@@ -54,8 +54,6 @@ def default_of(key):
 def other_value(key):
     """A value that is not the default, and fits."""
     kind, default = KEYS[key], default_of(key)
-    if key in CHOICES:
-        return next(choice for choice in CHOICES[key] if choice != default)
     special = {
         "size": "tiny",
         "task": "write",
@@ -71,9 +69,12 @@ def other_value(key):
         "series.target": ("a", "b"),
         "series.known": ("a", "b"),
         "series.quantiles": (0.25, 0.5),
+        "model.positions": "sinusoidal",  # the one that every family knows
     }
     if key in special:
         return special[key]
+    if key in CHOICES:
+        return next(choice for choice in CHOICES[key] if choice != default)
     if kind is int:
         return 2 * default + 2
     return {float: 0.625, bool: not default}.get(kind, "x")
