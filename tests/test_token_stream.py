@@ -229,6 +229,21 @@ def test_threads_are_given_up_when_waiting_for_them_costs_more(late, shared_step
     assert step.together != late
 
 
+def test_waking_threads_up_decides_nothing(monkeypatch):
+    now, calls, together = [0.0], [], Together()
+    monkeypatch.setattr(together_file.time, "perf_counter", lambda: now[0])
+
+    def run(shared):
+        calls.append(shared)
+        waking = shared and calls.count(True) <= together_file.WARMING
+        now[0] += 100.0 if waking else 1.0 if shared else 2.0
+
+    for _ in range(together_file.TRIAL_EVERY):
+        together.take(run)
+    assert together.chosen
+    assert calls.count(False) == together_file.WARMING + together_file.TRIALS
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_forked_child_goes_on_without_the_threads_of_its_parent(shared_steps):

@@ -25,9 +25,10 @@ SHARED_BYTES = 2**20
 # Over time every thread that takes rows reads all recurrent weights at every step. Beyond its own
 # cache half of the weights for all rows is faster, but for so many rows that arithmetic decides.
 CACHED_BYTES, FEW_ROWS = 2**21, 16
-# Of so many calls the first are tried both ways, three times each: too few to show at the 99th
-# percentile, where waiting for a thread can cost a hundred times the work.
-TRIAL_EVERY, TRIALS = 512, 3
+# Of so many calls the first are tried, alone, then shared: too few to show at the 99th percentile,
+# where waiting for a thread can cost a hundred times the work. After a rest threads have to wake up
+# and weights come from afar, so of each two go by before three are timed.
+TRIAL_EVERY, WARMING, TRIALS = 1024, 2, 3
 
 Result = TypeVar("Result")
 
@@ -86,15 +87,15 @@ class Together:
         Args:
             run: does it; its argument says whether on several threads. The result is the same.
         """
-        turn = self._calls % TRIAL_EVERY
+        shared, turn = divmod(self._calls % TRIAL_EVERY, WARMING + TRIALS)
         self._calls += 1
-        if turn >= 2 * TRIALS or not self.allowed:
+        if shared > 1 or not self.allowed:
             return run(self.chosen)
-        shared = turn % 2 == 1
         start = time.perf_counter()
-        result = run(shared)
-        self._times[shared].append(time.perf_counter() - start)
-        if turn == 2 * TRIALS - 1:
+        result = run(bool(shared))
+        if turn >= WARMING:
+            self._times[shared].append(time.perf_counter() - start)
+        if len(self._times[1]) == TRIALS:
             alone, together = (statistics.median(each) for each in self._times)
             self.chosen = together < alone
             self._times = ([], [])
