@@ -25,6 +25,20 @@ COMMANDS = [name for name in app if not name.startswith("-")]
 # Speed.
 
 
+@pytest.mark.parametrize(("command", "spins"), [("cells", "1000"), ("bench", None)])
+def test_threads_spin_briefly_but_where_speed_is_measured(command, spins, call, monkeypatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that it is as before afterwards
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    call(command, "--help")
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
+def test_a_choice_of_spins_is_kept(call, monkeypatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    call("cells", "--help")
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+
+
 def test_nothing_heavy_is_imported_for_help_mistakes_and_tables(tmp_path):
     """One process does them all, since what one of them imports stays."""
     (tmp_path / "x.toml").write_text("[train]\nstep = 1\n")

@@ -39,12 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0; 2 for anything the user can mend, told in one line; 128 and the signal's
         number after a signal. Anything unexpected keeps its traceback.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
     # OpenMP's threads spin while they wait. Where another program keeps a core busy that costs many
-    # times what it saves; a short spin is a little slower alone. Read when torch is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    # times what it saves; a short spin is slower alone. Read when torch is loaded. What measures
+    # speed has the machine to itself, and finds the library as it is imported.
+    if given[:1] != ["bench"]:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     try:
         app(
-            sys.argv[1:] if arguments is None else arguments,
+            given,
             exit_on_error=False,
             print_error=False,
             result_action="return_value",
