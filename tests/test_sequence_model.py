@@ -9,7 +9,6 @@ from unspool.cells import CELLS
 from unspool.errors import ConfigError, ShapeError
 from unspool.layers.dropout import reseed
 from unspool.layers.ordinal import ordinal_loss
-from unspool.models.language_model import LanguageModel
 from unspool.models.mappings import apply_mapping
 from unspool.models.sequence_model import SequenceModel
 from unspool.models.settings import (
@@ -17,7 +16,6 @@ from unspool.models.settings import (
     LeNetSettings,
     PerceptronSettings,
     RecurrentSettings,
-    TransformerSettings,
     settings_class,
 )
 
@@ -442,21 +440,3 @@ def test_model_is_its_core_under_the_mask(mapping, name, outputs, rng):
     given = apply_mapping(model.encoder, row["frames"], name, outputs)
     expected = model.head.linear(given[:, 0] if mapping == "one" else given)
     assert_close(model(row), expected)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        RecurrentSettings(name="gru", hidden=4, positions="sinusoidal"),
-        RecurrentSettings(name="gru", hidden=4, token_dropout=0.5),
-        TransformerSettings(hidden=4, heads=2, token_dropout=0.5),
-    ],
-)
-def test_what_only_a_writer_for_an_input_has_is_refused_for_labels_and_texts(settings, rng):
-    cell = CELLS["gru"] if isinstance(settings, RecurrentSettings) else None
-    with pytest.raises(ConfigError, match=r"model\.(positions|token_dropout): is for models that"):
-        SequenceModel(
-            {"kind": "tokens", "size": 5}, {"mapping": "one", "size": 3}, settings, cell, rng
-        )
-    with pytest.raises(ConfigError, match=r"model\.(positions|token_dropout): "):
-        LanguageModel(5, settings, cell, rng)

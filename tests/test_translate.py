@@ -9,12 +9,16 @@ import torch
 import command_line
 from trainings import settled
 from unspool import jobs
+from unspool.cells import CELLS
 from unspool.config import resolve
 from unspool.data.measured import read_measured
 from unspool.data.reading import read
 from unspool.data.settings import DataSettings
 from unspool.data.target_encoder import TargetEncoder
 from unspool.errors import ConfigError, DataError
+from unspool.models.language_model import LanguageModel
+from unspool.models.sequence_model import SequenceModel
+from unspool.models.settings import RecurrentSettings, TransformerSettings
 from unspool.one_training import cell_of, fresh_model
 from unspool.predictor import load
 from unspool.tasks import translate
@@ -328,3 +332,24 @@ def test_settings_that_do_not_fit_are_refused_at_once():
 def test_command_measures_a_file_and_says_how_bleu_was_computed(run, pairs_file, call):
     code, out, _ = call("evaluate", run[0], pairs_file)
     assert code == 0 and "exact match" in out and "BLEU" in out and "nrefs:" in out
+
+
+# Refused elsewhere.
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        RecurrentSettings(name="gru", hidden=4, positions="sinusoidal"),
+        RecurrentSettings(name="gru", hidden=4, token_dropout=0.5),
+        TransformerSettings(hidden=4, heads=2, token_dropout=0.5),
+    ],
+)
+def test_what_only_a_writer_for_an_input_has_is_refused_for_labels_and_texts(settings, rng):
+    cell = CELLS["gru"] if isinstance(settings, RecurrentSettings) else None
+    with pytest.raises(ConfigError, match=r"model\.(positions|token_dropout): is for models that"):
+        SequenceModel(
+            {"kind": "tokens", "size": 5}, {"mapping": "one", "size": 3}, settings, cell, rng
+        )
+    with pytest.raises(ConfigError, match=r"model\.(positions|token_dropout): "):
+        LanguageModel(5, settings, cell, rng)
