@@ -70,15 +70,14 @@ def scan(
     else:
         packed = x.reshape(T * B, D) if rows.source is None else rows.packed(x)
     units = state[0].shape[-1]
-    inside = plan.stacked is not None and units == plan.padded(units)
-    if inside and isinstance(packed, Tensor):
+    again = None
+    if isinstance(packed, Tensor) and plan.stacked is not None and units == plan.padded(units):
         streams, prepared = [packed], []
     else:
-        inside = False
-        streams, prepared = hoist(plan, parameters, packed, units)
+        again = partial(hoist, plan, parameters, packed, units)
+        streams, prepared = again()
     traced = [index for _, index in plan.core.gates] if trace else None
     names = list(plan.families)
-    again = None if inside else partial(hoist, plan, parameters, packed, units)
     tensors = [*(parameters[name] for name in names), *prepared, *state, *streams]
     if not torch.is_grad_enabled():  # which `forward` below cannot see: it never is in there
         tensors = [tensor.detach() for tensor in tensors]

@@ -114,8 +114,8 @@ def chances(
     """What of a model's scores an answer may follow.
 
     Args:
-        logits: for w beginnings of an answer to each of A inputs. Where one is not a
-            number, all that comes of it is none.
+        logits: for w beginnings of an answer to each of A inputs. Where one is not a number, all
+            that comes of it is none.
         written: their tokens so far, as many in each.
         most: tokens of the longest answer to each input.
         bounds: the rest of what an answer may be.
