@@ -7,9 +7,9 @@ from scanning import draw_case, everything, lengths_for, threads, unchecked
 from tolerance import assert_close
 from unspool.cells import CELLS
 from unspool.engine import together as together_file
-from unspool.engine.call import pack
 from unspool.engine.hoist import parameter_nodes, single_parameters
 from unspool.engine.language import block_diagonal, cell, layer_norm, sigmoid, tanh
+from unspool.engine.packing import pack
 from unspool.engine.plan import plan_of
 from unspool.engine.stream import Stream
 from unspool.layers.recurrent import Recurrent

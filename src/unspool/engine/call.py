@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from unspool.engine import kernels
 from unspool.engine.frame import MEETING_WORDS
-from unspool.engine.hoist import filled_axis
 from unspool.engine.llvm import HEADER, WORDS
 from unspool.engine.memory import POOL
+from unspool.engine.packing import pack
 from unspool.engine.plan import Plan, Side
 from unspool.engine.rows import Rows, members
 from unspool.engine.stages import axis_of
@@ -154,83 +154,3 @@ class Arguments:
     def reset(self) -> None:
         """Make ready for one more run by several threads; for one the counter is enough."""
         ctypes.memset(self._counters, 0, ctypes.sizeof(self._counters))
-
-
-def pack(side: Side, matrices: Mapping[int, Tensor]) -> list[Tensor]:
-    """Weights in the order the products read them: panel, input, sum, lane.
-
-    Args:
-        side: whose groups are packed.
-        matrices: by the caller's number of their node, unpadded.
-
-    Returns:
-        One array for every term of every group. Of matrices of blocks a panel holds its block only.
-    """
-    plan, original = side.plan, side.program.original
-    packs: list[Tensor] = []
-    heads = iter(side.heads_of_terms)
-    for group, fold in zip(side.code.groups, side.code.fold, strict=True):
-        terms = [
-            ([matrices[original[matrix]] for matrix, _, _ in sums], sums[0][2], next(heads))
-            for sums in zip(*group.terms, strict=True)
-        ]
-        together = _together(plan, terms, fold)
-        for term in terms if together is None else ():
-            alone = _together(plan, [term], fold)
-            packs.append(_panels(plan, term, fold) if alone is None else alone[0])
-        packs += together or []
-    return packs  # [P K sums fold L]
-
-
-# The matrices of a term's sums, whether they are to be transposed, and how many blocks they have.
-Term = tuple[list[Tensor], bool, int]
-
-
-def _together(plan: Plan, terms: Sequence[Term], fold: int) -> list[Tensor] | None:
-    """The panels of each term in one copy, where all matrices lie at equal distances."""
-    given = [weights for matrices, _, _ in terms for weights in matrices]
-    turned, first = terms[0][1], given[0]
-    units, depth = reversed(first.shape) if turned else first.shape
-    if any(each[1:] != (turned, 1) for each in terms) or units != plan.padded(units):
-        return None
-    step = _distance(given)
-    if step is None:
-        return None
-    row, column = reversed(first.stride()) if turned else first.stride()
-    count, lanes = len(terms[0][0]), plan.lanes
-    panel = fold * lanes
-    places = first.as_strided(
-        (len(terms), units // panel, depth, count, fold, lanes),
-        (step * count, row * panel, column, step, row * lanes, row),
-    )
-    return list(places.contiguous().unbind(0))
-
-
-def _panels(plan: Plan, term: Term, fold: int) -> Tensor:
-    """A term's matrices as panels, ``[P K sums fold L]``."""
-    matrices, turned, heads = term
-    parts = []
-    for given in matrices:
-        weights = given.T if turned else given
-        units, depth = weights.shape
-        if heads > 1 and units % (heads * fold * plan.lanes) == 0 == units % plan.padded(1):
-            squares = weights.unflatten(0, (heads, -1)).unflatten(2, (heads, -1))
-            weights = torch.cat([squares[n, :, n] for n in range(heads)])
-            depth //= heads
-        weights = filled_axis(weights, plan.padded(units), 0)
-        parts.append(weights.reshape(-1, fold, plan.lanes, depth).permute(0, 3, 1, 2))
-    return torch.stack(parts, 2).contiguous()
-
-
-def _distance(parts: Sequence[Tensor]) -> int | None:
-    """From matrix to matrix of one tensor, where all are equally far apart; None for others."""
-    first = parts[0]
-    if len(parts) == 1:
-        return 0
-    places = [each.storage_offset() for each in parts]
-    step = places[1] - places[0]
-    for k, each in enumerate(parts):
-        alike = each._base is not None and each._base is first._base
-        if not alike or places[k] != places[0] + k * step or each.stride() != first.stride():
-            return None
-    return step if step > 0 else None

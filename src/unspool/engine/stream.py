@@ -15,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unspool.engine.arguments import check_arguments
-from unspool.engine.call import Arguments, Call, pack
+from unspool.engine.call import Arguments, Call
 from unspool.engine.hoist import hoist, parameter_nodes, single_parameters, with_centred
 from unspool.engine.language import Cell
 from unspool.engine.llvm import HEADER, WORDS
+from unspool.engine.packing import pack
 from unspool.engine.plan import Side, plan_of
 from unspool.engine.rows import arrange_rows
 from unspool.engine.together import Together, worth_sharing
