@@ -11,7 +11,7 @@ from tests.tolerance import assert_close
 from unspool.data.augment import masked, noisy, shifted
 from unspool.data.made_samples import tones
 from unspool.data.resample import resample
-from unspool.data.sound import SoundEncoder, log_mel, mel_filters
+from unspool.data.sound import SoundEncoder, log_mel, mel_filters, with_deltas
 from unspool.data.sound_file import read_sound
 from unspool.data.sound_settings import SoundSettings
 from unspool.data.wav import decode_wav, encode_wav
@@ -281,7 +281,7 @@ def test_masks_blank_no_more_than_asked_and_leave_the_padding(rng):
     lengths, counted = torch.tensor([40, 8]), set()
     for _ in range(50):
         frames = torch.full((2, 40, 12), 2.0)
-        found = masked(frames, lengths, 6, 3, rng)
+        found = masked(frames, lengths, 6, 3, rng, bands=12)
         assert (found[1, 8:] == 2).all() and (frames == 2).all()
         blank = found == 0
         assert (blank[0].all(1).sum() <= 6) and (blank[0].all(0).sum() <= 3)
@@ -290,11 +290,32 @@ def test_masks_blank_no_more_than_asked_and_leave_the_padding(rng):
     assert len(counted) > 3
 
 
+def test_a_band_is_blanked_with_its_deltas(rng):
+    for _ in range(20):
+        found = masked(torch.ones(1, 5, 18), torch.tensor([5]), 0, 3, rng, bands=6)
+        bands, slopes, curvatures = found[0].split(6, 1)
+        assert bands.equal(slopes) and bands.equal(curvatures)
+
+
+def test_deltas_are_the_slopes_of_lines_and_the_curvatures_of_parabolas():
+    t = torch.arange(20.0, dtype=torch.float64)[:, None]
+    line, parabola = 3 - 2 * t, t.square()
+    found = with_deltas(torch.cat([line, parabola], 1), 2)
+    assert found[:, :2].equal(torch.cat([line, parabola], 1))
+    assert_close(found[2:-2, 2:4], torch.cat([torch.full_like(t, -2), 2 * t], 1)[2:-2])
+    assert_close(found[4:-4, 4:], torch.tensor([0.0, 2.0], dtype=torch.float64).expand(12, 2))
+
+
+def test_loudness_and_the_voice_as_a_whole_are_not_in_the_deltas(rng):
+    frames, voice = torch.randn(9, 4, generator=rng), torch.randn(4, generator=rng)
+    assert_close(with_deltas(frames + voice, 1)[:, 4:], with_deltas(frames, 1)[:, 4:])
+
+
 @pytest.mark.parametrize(
     ("wrong", "key"),
     [({"rate": 1}, "sound.rate"), ({"bands": 0}, "sound.bands"), ({"bands": 500}, "sound.bands"),
      ({"hop": 0.5}, "sound.hop"), ({"normalise": "no"}, "sound.normalise"),
-     ({"noise": -1.0}, "sound.noise"),
+     ({"noise": -1.0}, "sound.noise"), ({"deltas": 3}, "sound.deltas"),
      ({"hop": float("nan")}, "sound.hop"), ({"max_seconds": 0.0}, "sound.max_seconds")],
 )  # fmt: skip
 def test_wrong_settings_are_named(wrong, key):

@@ -55,9 +55,11 @@ def trained(numbers, tmp_path_factory):
     return out, jobs.train(numbers / "numbers.csv", settings=resolve(None, SMALL), out=out)
 
 
-def model_for(rules, stack=1, seed=0, dtype=torch.float32, name="gru", layers=2, **settings):
-    """A model of four bands whose logits are far apart, and so has something to say."""
-    shape = {"input": {"kind": "frames", "size": 4}, "output": rules.output()}
+def model_for(
+    rules, stack=1, seed=0, dtype=torch.float32, name="gru", layers=2, size=4, **settings
+):
+    """A model of so many numbers a frame whose logits are far apart: it has something to say."""
+    shape = {"input": {"kind": "frames", "size": size}, "output": rules.output()}
     if stack > 1:
         shape["input"]["stack"] = stack
     chosen = RecurrentSettings(name=name, hidden=7, layers=layers, dropout=0.0, **settings)
@@ -206,7 +208,7 @@ def live_pair(stack, beam, name="gru"):
     rules = TranscriptRules(("a", "b", "c"), beam=beam)
     settings = SoundSettings(bands=4, stack=stack)
     encoder = SoundEncoder.fit([dialled(count=1).inputs[0]], settings)
-    return model_for(rules, stack, name=name), encoder, rules
+    return model_for(rules, stack, name=name, size=settings.features), encoder, rules
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -230,9 +232,11 @@ def test_streamed_is_whole_however_a_sound_is_cut(name, stack, beam, samples, rn
             live.finish()
 
 
+@pytest.mark.parametrize("deltas", [0, 1, 2])
 @pytest.mark.parametrize("samples", [1, 79, 199, 200, 201, 280, 281, 1000])
-def test_frames_of_pieces_are_those_of_the_whole_sound(samples, rng):
-    encoder = SoundEncoder.fit([np.ones(800, np.float32)], SoundSettings(bands=4))
+def test_frames_of_pieces_are_those_of_the_whole_sound(samples, deltas, rng):
+    settings = SoundSettings(bands=4, deltas=deltas)
+    encoder = SoundEncoder.fit([np.ones(800, np.float32)], settings)
     sound = torch.randn(samples, generator=rng).numpy()
     for cut in (1, 50, 80, 200, 400):
         stream = FrameStream(encoder)
@@ -246,7 +250,8 @@ def test_what_comes_later_changes_nothing_that_was_said_before(name, stack, rng)
     model, encoder, _ = live_pair(stack, 1, name)
     sound = torch.randn(6000, generator=rng)
     other = torch.cat([sound[:4000], torch.randn(2000, generator=rng)])
-    steps = ((4000 - 200) // 80 + 1) // stack  # of frames whose windows end before that sample
+    # Frames whose windows end before that sample, but for those whose deltas look further.
+    steps = ((4000 - 200) // 80 + 1 - 2) // stack
     logits = [
         model({"frames": encoder.encode(each.numpy())[None]}, None)[0] for each in (sound, other)
     ]

@@ -83,6 +83,7 @@ def masked(
     most_frames: int,
     most_bands: int,
     generator: torch.Generator,
+    bands: int,
 ) -> Float[Tensor, "B T F"]:
     """Spectra of which a stretch of frames and a stretch of bands are blanked to zero each.
 
@@ -95,12 +96,13 @@ def masked(
         most_frames: frames blanked at most; every width from 0 is equally likely.
         most_bands: bands blanked at most.
         generator: of widths and places.
+        bands: of a frame; what stands behind them, such as their deltas, is blanked along.
 
     Source:
         Park et al. (2019), SpecAugment, section 2; one mask of each kind, no warping.
     """
-    _, T, bands = frames.shape
-    steps, features = torch.arange(T), torch.arange(bands)
+    _, T, numbers = frames.shape
+    steps, features = torch.arange(T), torch.arange(numbers) % bands
     result = frames.clone()
     for row, length in enumerate(lengths.tolist()):
         across = _stretch(min(most_frames, length // 4), length, generator)

@@ -88,6 +88,43 @@ def log_mel(sound: Float32[Tensor, " T"], settings: SoundSettings) -> Float32[Te
     return (power @ filters / window).clamp(min=FLOOR).log()
 
 
+def with_deltas(frames: Float[Tensor, "S F"], deltas: int) -> Float[Tensor, "S G"]:
+    """Frames, their slopes over time beside them, and the slopes of those.
+
+        d_t = Σ_n n · (x_{t+n} - x_{t-n}) / (2 · Σ_n n²),  n = 1 … `REACH`
+
+    Before the first and after the last frame stands that frame again.
+
+    Args:
+        frames: any numbers, S ≥ 0.
+        deltas: how often.
+
+    Returns:
+        G = F · (1 + deltas) numbers a frame.
+
+    Source:
+        Young et al., The HTK Book (3.4), equation 5.16.
+
+    Example:
+        >>> with_deltas(torch.arange(6.0)[:, None] ** 2, 2)[2:4, :2]
+        tensor([[4., 4.],
+                [9., 6.]])
+    """
+    parts = [frames]
+    for _ in range(deltas if len(frames) else 0):
+        before, after = (
+            parts[-1][place].expand(REACH, -1) for place in (slice(1), slice(-1, None))
+        )
+        given, slope = torch.cat([before, parts[-1], after]), torch.zeros_like(frames)
+        for n in range(1, REACH + 1):
+            later, earlier = given[REACH + n :][: len(frames)], given[REACH - n :][: len(frames)]
+            slope = slope + n * (later - earlier)
+        parts.append(slope / (2 * sum(n * n for n in range(1, REACH + 1))))
+    return (
+        torch.cat(parts, 1) if len(frames) else frames.new_zeros(0, frames.shape[1] * (1 + deltas))
+    )
+
+
 @functools.lru_cache(maxsize=8)
 def _filters(rate: int, bands: int, fft: int) -> Tensor:
     return mel_filters(rate, bands, fft)
@@ -99,8 +136,8 @@ class SoundEncoder:
 
     Attributes:
         settings: rate, bands, windows and what training varies.
-        mean: of every band in the training part.
-        deviation: of every band in the training part.
+        mean: of every number of a frame in the training part.
+        deviation: of every number of a frame in the training part.
         source_rate: samples a second of waveforms that come without a file.
         kind: of the model's inputs.
         reads: of examples.
@@ -130,7 +167,7 @@ class SoundEncoder:
         Example:
             >>> encoder = SoundEncoder.fit([np.ones(800, np.float32)], SoundSettings())
             >>> encoder.encode(np.ones(800, np.float32)).shape
-            torch.Size([9, 40])
+            torch.Size([9, 80])
         """
         if not len(sounds):
             raise DataError("sounds: got none to learn from; wanted one or more.")
@@ -166,9 +203,9 @@ class SoundEncoder:
 
     @property
     def shape(self) -> dict[str, Any]:
-        """Bands of a frame, and frames of a step where those are several."""
+        """Numbers of a frame, and frames of a step where those are several."""
         stack = {"stack": self.settings.stack} if self.settings.stack > 1 else {}
-        return {"kind": self.kind, "size": self.settings.bands, **stack}
+        return {"kind": self.kind, "size": self.settings.features, **stack}
 
     @property
     def varies(self) -> bool:
@@ -227,7 +264,7 @@ class SoundEncoder:
         return self.normalised(self._frames(waveform))
 
     def normalised(self, frames: Float32[Tensor, "S F"]) -> Float32[Tensor, "S F"]:
-        """Frames by the mean and deviation of every band in the training part."""
+        """Frames by the mean and deviation of each of their numbers in the training part."""
         return (frames - torch.tensor(self.mean)) / torch.tensor(self.deviation)
 
     def collate(self, encoded: Sequence[Tensor]) -> Collated:
@@ -241,13 +278,16 @@ class SoundEncoder:
         """A training batch with stretches of frames and bands blanked; see `masked`."""
         settings = self.settings
         frames = masked(
-            inputs["frames"], lengths, settings.mask_frames, settings.mask_bands, generator
-        )
+            inputs["frames"], lengths, settings.mask_frames, settings.mask_bands, generator,
+            settings.bands,
+        )  # fmt: skip
         return {**inputs, "frames": frames}
 
     def _frames(self, waveform: Tensor) -> Tensor:
         frames = log_mel(waveform, self.settings)
-        return frames - frames.mean(0) if self.settings.normalise == "utterance" else frames
+        if self.settings.normalise == "utterance":
+            frames = frames - frames.mean(0)
+        return with_deltas(frames, self.settings.deltas)
 
 
 class FrameStream:
@@ -260,13 +300,15 @@ class FrameStream:
         >>> encoder = SoundEncoder.fit([np.ones(800, np.float32)], SoundSettings())
         >>> stream, sound = FrameStream(encoder), np.ones(800, np.float32)
         >>> len(stream.hear(sound[:500])), len(stream.hear(sound[500:])), len(stream.finish())
-        (4, 4, 1)
+        (2, 4, 3)
     """
 
     def __init__(self, encoder: SoundEncoder) -> None:
         self.encoder = encoder
         self._waiting = torch.zeros(0)  # from the first sample of the next frame on
         self._first = True
+        # The frames that came last, of which the first `_said` have been given.
+        self._known, self._said = torch.zeros(0, encoder.settings.bands), 0
 
     def hear(self, samples: Float32[np.ndarray, " T"]) -> Float32[Tensor, "S F"]:
         """The frames that can be made by now, and were not before.
@@ -290,22 +332,36 @@ class FrameStream:
         self._waiting = waiting[count * hop :]
         self._first = self._first and not count
         if not count:
-            return torch.zeros(0, settings.bands)
-        return self._normalised(waiting[: (count - 1) * hop + window])
+            return torch.zeros(0, settings.features)
+        return self._given(log_mel(waiting[: (count - 1) * hop + window], settings))
 
     def finish(self) -> Float32[Tensor, "S F"]:
-        """The last frame, filled up with silence, if samples are left that no frame has covered."""
+        """The frames that waited for what comes after, and the last one, filled up with silence.
+
+        That last one is there if samples are left that no frame has covered.
+        """
         settings = self.encoder.settings
         covered = 0 if self._first else settings.window_samples - settings.hop_samples
-        if len(self._waiting) <= covered:
-            return torch.zeros(0, settings.bands)
-        return self._normalised(self._waiting)
+        last = torch.zeros(0, settings.bands)
+        if len(self._waiting) > covered:
+            last = log_mel(self._waiting, settings)
+        return self._given(last, finished=True)
 
-    def _normalised(self, sound: Tensor) -> Tensor:
-        return self.encoder.normalised(log_mel(sound, self.encoder.settings))
+    def _given(self, frames: Tensor, finished: bool = False) -> Tensor:
+        """What can be said of frames by now: each delta has to see `REACH` more of them."""
+        deltas = self.encoder.settings.deltas
+        reach = REACH * deltas
+        known = torch.cat([self._known, frames])
+        stop = len(known) if finished else max(self._said, len(known) - reach)
+        found = self.encoder.normalised(with_deltas(known, deltas))[self._said : stop]
+        forgotten = max(0, stop - reach)
+        self._known, self._said = known[forgotten:], stop - forgotten
+        return found
 
 
 LOWEST_FREQUENCY = 20.0
 # Energy of a frame in which nothing but rounding to 16 bits is left.
 FLOOR = 1e-9
 SMALLEST_DEVIATION = 1e-3
+# Frames to either side that a delta looks at.
+REACH = 2

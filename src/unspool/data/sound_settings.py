@@ -28,11 +28,14 @@ class SoundSettings:
     rate: int = 8000
     """Samples a second; every sound is brought to it."""
     bands: int = 40
-    """Mel bands, the features of a frame."""
+    """Mel bands of a frame."""
     window: float = 0.025
     """Seconds of a frame."""
     hop: float = 0.01
     """Seconds from one frame to the next."""
+    deltas: int = 1
+    """What stands beside the bands: 0 nothing, 1 how they rise and fall, 2 how that changes, too;
+    it tells less of the voice and more of what is said."""
     normalise: str = "train"
     """train (mean and deviation of each band in the training part; can stream), or utterance
     (less each sound's own mean, which cancels the microphone)."""
@@ -72,6 +75,8 @@ class SoundSettings:
             problems.append(f"sound.hop: {self.hop} s is less than a sample.")
         if self.normalise not in NORMALISATIONS:
             problems.append(unknown("sound.normalise", self.normalise, NORMALISATIONS))
+        if not 0 <= self.deltas <= 2:
+            problems.append(f"sound.deltas: got {self.deltas}; wanted 0, 1 or 2.")
         if not self.max_seconds > 0:
             problems.append(f"sound.max_seconds: got {self.max_seconds}; wanted more than 0.")
         if not 1 <= self.stack <= LARGEST_STACK:
@@ -98,6 +103,11 @@ class SoundSettings:
     def hop_samples(self) -> int:
         """Samples from one frame to the next."""
         return round(self.hop * self.rate)
+
+    @property
+    def features(self) -> int:
+        """Numbers of a frame: the bands, and for each as many deltas."""
+        return self.bands * (1 + self.deltas)
 
     @property
     def fft(self) -> int:

@@ -50,12 +50,12 @@ class LiveTranscript:
         self.rate = encoder.settings.rate
         self._model, self._spell, self._stack = model.eval(), spell, encoder.settings.stack
         self._frames = FrameStream(encoder)
-        self._waiting = torch.zeros(0, encoder.settings.bands)  # fewer frames than a step has
+        self._waiting = torch.zeros(0, encoder.settings.features)  # fewer frames than a step has
         self._state: State | None = None
         self._path = PathReader() if beam == 1 else PrefixBeam(beam)
         self._ended = False
         # A model that cannot be read in pieces says so now, not in the middle of a sound.
-        self._read(torch.zeros(self._stack, encoder.settings.bands))
+        self._read(torch.zeros(self._stack, encoder.settings.features))
 
     @property
     def text(self) -> str:
