@@ -128,6 +128,15 @@ def test_data_that_cannot_be_learnt_from_is_one_line(tmp_path, text, words):
     assert message.startswith(str(path))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [("few.conllu", "1\tthe\tthe\tDET\n2\tcat\n\n", "line 1 has 4 columns, wanted 10"),
+     ("few.jsonl", "text and no JSON\nat all\n", "line 1: no JSON")],
+)  # fmt: skip
+def test_a_name_says_what_a_file_should_have_been(tmp_path, name, text, words):
+    assert words in refusal(write(tmp_path, text, name))
+
+
 def test_places_that_hold_nothing_are_one_line(tmp_path):
     assert "no such file" in refusal(tmp_path / "none.csv")
     (tmp_path / "empty").mkdir()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,12 @@ from unspool.errors import DataError
 
 # Kinds of column that prose, cut at its commas, does not have.
 TYPED = ("number", "date", "class", "sound", "image")
+# What a file of such a name is, where its content says nothing.
+NAMED: dict[str, Callable[[str, str], Table]] = {
+    ".conllu": read_conllu,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+}
 SAMPLE = 1000
 MOST = 0.9
 
@@ -100,6 +106,7 @@ def content(path: Path, settings: DataSettings) -> Content:
 def text_content(text: str, file: str, settings: DataSettings) -> Table | Running:
     r"""What a text is: JSON lines, CoNLL-U, a word and tag a line, a table, or running text.
 
+    Running text is what looks like nothing else, unless its name says what it should be (`NAMED`).
     A table without names whose columns are all free text is one only if tabs separate them: prose
     has commas too.
 
@@ -122,13 +129,14 @@ def text_content(text: str, file: str, settings: DataSettings) -> Table | Runnin
         if looks_like_token_lines(text):
             return read_token_lines(text, file)
     delimiter = settings.delimiter or find_delimiter(text)
+    running = NAMED.get(Path(file).suffix.lower(), Running)
     if delimiter is None and not asked and not _is_column_of_numbers(text):
-        return Running(text, file)
+        return running(text, file)
     table = read_delimited(text, file, delimiter, settings.header)
     if asked or table.named or delimiter == "\t":
         return table
     typed = any(each.kind in TYPED and each.distinct > 1 for each in profiles(table))
-    return table if typed else Running(text, file)
+    return table if typed else running(text, file)
 
 
 def _is_column_of_numbers(text: str) -> bool:
