@@ -47,7 +47,7 @@ class LanguageScale:
 
     text: Path | None = None
     characters: int = 6_000_000
-    longer: float = 1.2
+    longer: float = 1.3
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
     model: RecurrentSettings = field(default_factory=lambda: RecurrentSettings(name="gru"))
     train: TrainSettings = field(default_factory=TrainSettings)
