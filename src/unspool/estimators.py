@@ -83,6 +83,7 @@ class _SequenceEstimator(BaseEstimator):
             batch=settings.train.batch,
             seed=settings.seed,
             simple=methods_for_classes if task == "classify" else methods_for_numbers,
+            mixup=settings.train.mixup,
         )
         settings = with_epochs(job, settings)
         model = fresh_model(job.shape(), settings, cell_of(settings))

@@ -75,6 +75,8 @@ class Prepared:
         job = TASKS[settings.task].load().prepare(reading, settings)
         if settings.data.vectors is not None and not hasattr(job, "pretrained"):
             raise ConfigError(f"data.vectors: a model for '{settings.task}' starts from none.")
+        if settings.train.mixup and not hasattr(job, "mixup"):
+            raise ConfigError(f"train.mixup: a model for '{settings.task}' mixes no examples.")
         settings = with_epochs(job, settings)
         model = fresh_model(job.shape(), settings, cell)
         return cls(

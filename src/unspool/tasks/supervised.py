@@ -20,7 +20,7 @@ from unspool.data.encoders import encode_all, fit_encoder, length_of, num_cut
 from unspool.data.examples import Examples
 from unspool.data.reading import Reading
 from unspool.engine.language import Cell
-from unspool.errors import DataError
+from unspool.errors import ConfigError, DataError
 from unspool.layers.dropout import derived_seed
 from unspool.layers.state import State
 from unspool.models.sequence_model import SequenceModel
@@ -34,7 +34,7 @@ from unspool.tasks.example_answers import (
     answer_all,
     restored_encoder,
 )
-from unspool.tasks.example_batches import ExampleBatch, Part, order, side_by_side
+from unspool.tasks.example_batches import ExampleBatch, Part, mixed, order, side_by_side
 from unspool.tasks.pretrained import Pretrained, ids_of
 from unspool.tasks.temperature import Tempered, temperature_of, trust
 from unspool.tasks.verdicts import Scored, compare
@@ -56,6 +56,10 @@ class SupervisedJob:
         warnings: what a person should know.
         measured_on: the part that `judge` reads, in words.
         pretrained: vectors that the words start from; None draws their own.
+        mixup: strength of mixing examples in training; 0 leaves them.
+
+    Raises:
+        ConfigError: for a ``mixup`` of what cannot be mixed.
     """
 
     rules: Rules
@@ -69,7 +73,21 @@ class SupervisedJob:
     warnings: tuple[str, ...] = ()
     measured_on: str = "test part"
     pretrained: Pretrained | None = None
+    mixup: float = 0.0
     _rows: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.mixup and not self._can_be_mixed():
+            raise ConfigError(
+                "train.mixup: mixes the numbers of sounds, images or series with one label each; "
+                "these examples are not such; leave it out."
+            )
+
+    def _can_be_mixed(self) -> bool:
+        inputs, _ = self.encoder.collate(self.train.encoded[:1])
+        return self.train.numbers[0].dim() == 0 and all(
+            isinstance(value, Tensor) and value.is_floating_point() for value in inputs.values()
+        )
 
     @property
     def unit(self) -> str:
@@ -237,12 +255,18 @@ class Examination:
         if hasattr(job.encoder, "vary"):
             varied = job.encoder.vary(batch.inputs, batch.lengths, draw)
             batch = replace(batch, inputs=varied)
+        if job.mixup:
+            batch = mixed(batch, job.mixup, draw)
         return batch.to(self.model.device)
 
     def loss(self, batch: ExampleBatch, state: State | None) -> tuple[Tensor, None]:
         """Summed over the targets of a batch, in nats; nothing is carried on."""
-        logits = self.model(batch.inputs, batch.lengths)
-        return self.job.rules.loss(self.model, logits, batch), None
+        rules, logits = self.job.rules, self.model(batch.inputs, batch.lengths)
+        loss = rules.loss(self.model, logits, batch)
+        if batch.others is None:
+            return loss, None
+        other = rules.loss(self.model, logits, replace(batch, targets=batch.others))
+        return batch.share * loss + (1 - batch.share) * other, None
 
     @torch.no_grad()
     def evaluate(self) -> float:
@@ -318,6 +342,7 @@ def prepare(
         simple=simple,
         warnings=(*reading.warnings, *([told] if cut else [])),
         pretrained=pretrained,
+        mixup=settings.train.mixup,
     )
 
 

@@ -42,6 +42,8 @@ class TrainSettings:
         teacher_forcing: of a model that writes an answer, the share of steps at which it reads the
             true token before, not its own, at the first update; 0 always feeds back its own.
         teacher_forcing_last: the same at the last update; it changes in a straight line.
+        mixup: of sounds, images and series with one label each: examples are mixed with others, how
+            much is drawn from Beta(mixup, mixup) (Zhang et al. 2018); 0 leaves them.
     """
 
     steps: int = 6000
@@ -66,6 +68,7 @@ class TrainSettings:
     patience: int = 0
     teacher_forcing: float = 1.0
     teacher_forcing_last: float = 1.0
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         problems = []
@@ -104,7 +107,7 @@ class TrainSettings:
             )
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             problems.append(f"train.learning_rate: got {self.learning_rate}; wanted a number > 0.")
-        for name in ("weight_decay", "clip_norm", "clip_value"):
+        for name in ("weight_decay", "clip_norm", "clip_value", "mixup"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 problems.append(f"train.{name}: got {getattr(self, name)}; wanted a number ≥ 0.")
         if not 0.0 <= self.momentum < 1.0:
