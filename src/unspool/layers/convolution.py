@@ -87,12 +87,15 @@ class Convolution(nn.Module):
         even = all(before == after for before, after in pads)
         if not even:
             x = F.pad(x, [side for pair in reversed(pads) for side in pair])
+        weight = self.weight
+        if self.axes == 2:  # the maps of a place side by side in memory: filters and pooling gain
+            x, weight = (each.contiguous(memory_format=torch.channels_last) for each in (x, weight))
         y = (F.conv1d if self.axes == 1 else F.conv2d)(
-            x, self.weight, self.bias, stride=self.stride, dilation=self.dilation,
+            x, weight, self.bias, stride=self.stride, dilation=self.dilation,
             padding=[before for before, _ in pads] if even else 0,
         )  # fmt: skip
         assert list(y.shape[2:]) == sizes
-        return y
+        return y.contiguous(memory_format=torch.channels_last) if self.axes == 2 else y
 
     def output_size(self, size: int) -> int:
         """Places of the output along an axis of ``size`` places."""
