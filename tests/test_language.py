@@ -188,6 +188,12 @@ def test_a_wrong_signature_is_refused_at_the_decorator(head):
         define(f"def mine({head}):\n    return h", states)
 
 
+def test_a_decorator_without_the_names_of_states_says_what_to_write():
+    message = r'^test_language\.py:\d+: @cell has to name the states, as in @cell\(state="h"\)'
+    with pytest.raises(CellError, match=message):
+        cell(lambda x, h: h)
+
+
 def test_output_must_name_a_value_as_wide_as_the_layer():
     source = "def mine(x, h, W):\n    h = h + W.h @ x\n    y = tanh(x)\n    return h"
     with pytest.raises(CellError, match="names no value"):

@@ -63,7 +63,14 @@ def run_backward(
         else:
             slots.append(found(call, full.nodes, program.original[slot.node]))
     run(call, plan.backward, slots)
-    matrices = _matrix_gradients(call, memory, block) if any(asked[: split[0]]) else {}
+    whole = plan.learnt_whole if width == call.units else None
+    families: dict[str, Tensor] = {}
+    matrices: dict[int, Tensor] = {}
+    if any(asked[: split[0]]):
+        if whole is not None and block is not None:
+            families[whole[0]] = _outer(call, block, whole[1])
+        else:
+            matrices = _matrix_gradients(call, memory)
     vectors = dict(zip(learnt, totals.sum(1), strict=True)) if learnt else {}
     vectors |= {leaf: vectors[same] for leaf, same in plan.schedule.learnt_alike.items()}
     found_states = [
@@ -71,7 +78,7 @@ def run_backward(
         for name, wanted in zip(plan.core.states, asked[sum(split[:2]) :], strict=False)
     ]
     return [
-        *_of_parameters(call, matrices, vectors, shapes, split),
+        *_of_parameters(call, families, matrices, vectors, shapes, split),
         *found_states,
         *_of_streams(call, memory, block),
     ]
@@ -101,7 +108,8 @@ def _packed_gradient(call: Call, gradient: Tensor | None, width: int) -> Tensor:
         return gradient.view(rows.total, width)
     packed = POOL.empty(rows.total, width, plan.dtype)
     packed.view(rows.steps, rows.batch, width)[..., : call.units].copy_(gradient)
-    packed[:, call.units :].zero_()
+    if width > call.units:
+        packed[:, call.units :].zero_()
     return packed
 
 
@@ -133,7 +141,7 @@ def _learning_together(plan: Plan, placed: Mapping[int, Tensor]) -> list[list[in
     """Gradients of sums of one operand that may stand side by side, to be one product."""
     program, full = plan.backward.program, plan.schedule.gradient
     alike: dict[int, dict[int, None]] = {}
-    for outer in full.matrices:
+    for outer in reversed(full.matrices):  # in the order of the equations, as families stack them
         place = program.memory[outer.adjoint]
         if (
             place in program.stored
@@ -151,9 +159,7 @@ def _learning_together(plan: Plan, placed: Mapping[int, Tensor]) -> list[list[in
     return found
 
 
-def _matrix_gradients(
-    call: Call, memory: Mapping[int, Tensor], block: Tensor | None
-) -> dict[int, Tensor]:
+def _matrix_gradients(call: Call, memory: Mapping[int, Tensor]) -> dict[int, Tensor]:
     """DU for every recurrent matrix; gates that share operand and memory in one product."""
     plan, program = call.plan, call.plan.backward.program
     full = plan.schedule.gradient
@@ -261,6 +267,7 @@ def _over_time(call: Call, index: int) -> Tensor:
 
 def _of_parameters(
     call: Call,
+    whole: Mapping[str, Tensor],
     matrices: Mapping[int, Tensor],
     vectors: Mapping[int, Tensor],
     shapes: Sequence[torch.Size],
@@ -271,18 +278,17 @@ def _of_parameters(
     found = {name: matrices.get(i, vectors.get(i)) for name, i in plan.parameter_nodes.items()}
     results: list[Tensor | None] = []
     for family, shape in zip(plan.families.values(), shapes, strict=False):
-        if family.name not in plan.core_families:
-            results.append(None)
+        if family.name in whole or family.name not in plan.core_families:
+            results.append(whole.get(family.name))
             continue
-        parts = []
-        for gate in family.gates:
-            name = f"{family.name}.{gate}" if gate else family.name
-            part, around = found.get(name), found.get(name + CENTRED)
-            if around is not None:
-                around = centred(around[: call.units], 0)
-                part = around if part is None else part[: call.units] + around
-            parts.append(part)
-        results.append(_stacked(parts, shape, family, plan.dtype))
+        names = [f"{family.name}.{gate}" if gate else family.name for gate in family.gates]
+        total = _stacked([found.get(name) for name in names], shape, family, plan.dtype)
+        arounds = [found.get(name + CENTRED) for name in names]
+        around = _stacked(arounds, shape, family, plan.dtype)
+        if around is not None:
+            around = centred(around.unflatten(0, (len(names), -1)), 1).flatten(0, 1)
+            total = around if total is None else total + around
+        results.append(total)
     for number in range(split[1]):
         leaf = plan.parameter_nodes.get(f"p{number}")
         total = None if leaf is None else vectors.get(leaf)

@@ -124,7 +124,7 @@ class Arguments:
     ) -> None:
         plan, rows, code = call.plan, call.rows, side.code
         split = members(rows, call.threads, call.across)
-        most = int((split[:, 1] - split[:, 0]).max()) if code.num_scalars else 0
+        most = max(last - first for first, last, *_ in split.tolist()) if code.num_scalars else 0
         numbers = code.widest * plan.lanes + most * (code.num_sums * plan.lanes + code.num_scalars)
         size = -(-numbers * plan.dtype.itemsize // 64) * 64 + 64
         scratch = torch.empty(size * call.threads, dtype=torch.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -155,7 +156,12 @@ def single_parameters(plan: Plan, parameters: Mapping[str, Tensor]) -> dict[str,
 def with_centred(single: Mapping[str, Tensor], nodes: Sequence[Node]) -> dict[str, Tensor]:
     """The same parameters, and the centred ones among the leaves of a graph."""
     names = [n.name for n in nodes if n.op == "parameter" and n.name.endswith(CENTRED)]
-    return {**single, **{name: centred(single[name.removesuffix(CENTRED)], 0) for name in names}}
+    found = dict(single)
+    for _, alike in groupby(names, lambda name: name.partition(".")[0]):
+        gates = list(alike)
+        whole = torch.stack([single[name.removesuffix(CENTRED)] for name in gates])
+        found |= zip(gates, centred(whole, 1).unbind(), strict=True)
+    return found
 
 
 def centred(values: Tensor, axis: int) -> Tensor:

@@ -188,7 +188,9 @@ class Cell:
         return f"<cell {self.name}: states {', '.join(self.states)}>"
 
 
-def cell(*, state: str, output: str | None = None) -> Callable[[Callable[..., Any]], Cell]:
+def cell(
+    *given: Any, state: str = "", output: str | None = None
+) -> Callable[[Callable[..., Any]], Cell]:
     """Turn a function of equations into a `Cell`.
 
     The function takes the input, then the states named in ``state``, then the parameter families;
@@ -196,6 +198,7 @@ def cell(*, state: str, output: str | None = None) -> Callable[[Callable[..., An
     shape follows from its use: ``W.i @ x`` makes W.i a matrix, ``V.i * c`` a vector.
 
     Args:
+        given: nothing; the states have to be named.
         state: names of the states, separated by spaces, such as ``"h c"``.
         output: name of the value a layer hands on, where it is not the first state.
 
@@ -212,6 +215,10 @@ def cell(*, state: str, output: str | None = None) -> Callable[[Callable[..., An
         45
     """
     states = tuple(state.split())
+    if given:
+        code = getattr(inspect.unwrap(given[0]), "__code__", None)
+        where = f"{Path(code.co_filename).name}:{code.co_firstlineno}: " if code else ""
+        raise CellError(f'{where}@cell has to name the states, as in @cell(state="h").')
 
     def decorate(function: Callable[..., Any]) -> Cell:
         code = inspect.unwrap(function).__code__

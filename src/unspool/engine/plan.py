@@ -117,6 +117,28 @@ class Plan:
         return None
 
     @cached_property
+    def learnt_whole(self) -> tuple[str, int] | None:
+        """A family that learns in one product: its name, and the state all its gates multiply.
+
+        The gradients of its gates' sums have to be those of the streams, in the same order, and
+        there must be no other matrix.
+        """
+        full, program = self.schedule.gradient, self.schedule.backward
+        adjoints = {self.core.nodes[m.parameter].name: m.adjoint for m in full.matrices}
+        operands = {matrix.operand for matrix in full.matrices}
+        family = self.families.get(next(iter(adjoints), "").partition(".")[0])
+        if self.linear is None or family is None or len(family.shape) != 2 or len(operands) != 1:
+            return None
+        gates = [f"{family.name}.{gate}" if gate else family.name for gate in family.gates]
+        if set(gates) != set(adjoints) or len(gates) != len(full.matrices):
+            return None
+        places = [program.memory[adjoints[gate]] for gate in gates]
+        columns = [program.memory.get(full.leaves.get(stream, -1)) for stream in self.streams]
+        [operand] = operands
+        state = self.core.nodes[operand].op == "state"
+        return (family.name, operand) if state and places == columns else None
+
+    @cached_property
     def core_families(self) -> list[str]:
         """The families the core itself reads; the others are in its streams."""
         names = (name.removesuffix(CENTRED) for name in self.parameter_nodes)
