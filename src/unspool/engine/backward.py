@@ -284,9 +284,12 @@ def _of_parameters(
         names = [f"{family.name}.{gate}" if gate else family.name for gate in family.gates]
         total = _stacked([found.get(name) for name in names], shape, family, plan.dtype)
         arounds = [found.get(name + CENTRED) for name in names]
+        if len(shape) == 3:  # the mean is that of a row of the whole matrix, not of a block
+            arounds = [a if a is None else centred(a[: call.units], 0) for a in arounds]
         around = _stacked(arounds, shape, family, plan.dtype)
-        if around is not None:
+        if around is not None and len(shape) < 3:
             around = centred(around.unflatten(0, (len(names), -1)), 1).flatten(0, 1)
+        if around is not None:
             total = around if total is None else total + around
         results.append(total)
     for number in range(split[1]):
