@@ -161,7 +161,7 @@ def test_processes_that_race_for_a_cache_all_get_right_numbers(tmp_path):
     assert [process.wait(240) for process in racing] == [0, 0]
     entries = list(folder.iterdir())
     assert all(entry.suffix == ".o" for entry in entries)
-    assert len(entries) == 3, "forwards, backwards, and the products both share"
+    assert len(entries) == 4, "forwards, backwards, and the products and packing both share"
 
 
 # Narrower machines.

@@ -6,16 +6,21 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import sys
 
 import pytest
+from PIL import Image
 
 from command_line import call  # noqa: F401
 from unspool import jobs
 from unspool.answering import AT_ONCE, answered, explained
 from unspool.config import resolve
+from unspool.data.samples import SAMPLES, sample
+from unspool.data.wav import encode_wav
 from unspool.predictor import load
+from unspool.tasks.example_answers import answer_all
 
 pytestmark = pytest.mark.usefixtures("quick_training")
 SMALL = {"threads": 1, "size": "tiny", "model.hidden": 4, "model.embedding": 4, "train.steps": 3}
@@ -154,7 +159,7 @@ def test_what_an_encoder_refuses_is_named_by_its_number(runs, call, tmp_path, mo
         ((), "got no input"),
         (("a", "--file", "x.csv"), "wanted one of the two"),
         (("a", "--out", "x.csv", "--json"), "wanted one of the two"),
-        (("a", "b", "--explain"), "--explain wants one text"),
+        (("a", "b", "--explain"), "--explain wants one input"),
         (("--file", "nowhere.csv"), "nowhere.csv"),
     ],
 )
@@ -199,6 +204,44 @@ def test_differences_are_those_of_the_text_without_the_word(runs, name, call):
     code, out, _ = call("predict", run, text, "--explain")
     assert code == 0 and len(out.splitlines()) == 5
     assert json.loads(call("predict", run, text, "--explain", "--json")[1]) == found
+
+
+@pytest.mark.parametrize("name", ["tones", "shapes"])
+def test_differences_are_those_of_the_input_with_a_part_at_the_mean(name, call, tmp_path):
+    jobs.train(
+        sample=name,
+        settings=resolve(
+            None, {"threads": 1, "size": "tiny", "task": SAMPLES[name][0], "train.steps": 3}
+        ),
+        out=tmp_path / "run",
+    )
+    example = sample(name).inputs[0]
+    path = tmp_path / ("one.wav" if name == "tones" else "one.png")
+    if name == "tones":
+        path.write_bytes(encode_wav(example, 8000))
+    else:
+        Image.fromarray(example).save(path)
+    found = explained(tmp_path / "run", str(path))
+    predictor = load(tmp_path / "run")
+    encoder = predictor.answers.encoder
+    whole = encoder.encode(str(path))
+    edges = [round(k * len(whole) / 10) for k in range(11)]
+    places = [(slice(a, b),) for a, b in itertools.pairwise(edges)]
+    if name == "shapes":
+        sides = [[round(k * side / 4) for k in range(5)] for side in whole.shape[1:]]
+        rows, columns = (list(itertools.pairwise(side)) for side in sides)
+        places = [
+            (slice(None), slice(*down), slice(*across)) for down in rows for across in columns
+        ]
+    assert len(found["parts"]) == len(places) and found["answer"] in found["probabilities"]
+    for part, place in zip(found["parts"], places, strict=True):
+        changed = whole.clone()
+        changed[place] = 0
+        [other] = answer_all(predictor.model, predictor.answers.rules, encoder, [changed])
+        wanted = found["probability"] - other["probabilities"][found["answer"]]
+        assert part["difference"] == pytest.approx(wanted, abs=1e-6)
+    code, out, _ = call("predict", tmp_path / "run", path, "--explain")
+    assert code == 0 and len(out.splitlines()) == 1 + len(places)
 
 
 @pytest.mark.parametrize(("name", "text", "message"), [("tag", "a cat", "wanted one on texts"),

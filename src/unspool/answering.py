@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from unspool.data.text import printable
 from unspool.errors import ConfigError, DataError
 from unspool.predictor import ExamplePredictor, load
 from unspool.record import Record
+from unspool.tasks.example_answers import answer_all
 from unspool.training import layout
 from unspool.training.durable import told, write_file
 from unspool.training.run import Run
@@ -84,52 +86,101 @@ def following(run: str | Path, beam: int) -> ExamplePredictor:
     return _answering(run).with_beam(beam)
 
 
-def explained(run: str | Path, text: str) -> dict[str, Any]:
-    """Which words of a text its answer hangs on, by leaving each of them out once.
+def explained(run: str | Path, given: str) -> dict[str, Any]:
+    """What of an input its answer hangs on, by leaving out each part of it once.
 
-        difference(i) = p(answer | text) - p(answer | text without word i)
+        difference(i) = p(answer | input) - p(answer | input without part i)
 
-    Positive: the word speaks for the answer. Words that say the same twice hide each other, since
-    one stays when the other is left out; the differences do not add up to the probability.
+    Positive: the part speaks for the answer. Parts that say the same twice hide each other, since
+    one stays when the other is left out; the differences do not add up to the probability. The
+    parts of a text are its words; of a sound, `STRETCHES` stretches of time; of an image, fields of
+    a grid of `FIELDS` by `FIELDS`. Where those are left out stands the training part's mean.
 
     Args:
-        run: a run, or a model folder, that answers texts with probabilities (classify, rate).
-        text: one or more words.
+        run: a run, or a model folder, that answers texts, sounds or images with probabilities.
+        given: one or more words, or the path of a sound or image.
 
     Returns:
-        ``input``, what the task answers, and ``words``: of each, in the text's order, ``word``,
-        ``difference`` and ``answer``, what is said without it.
+        ``input``, what the task answers, and ``words`` of a text or ``parts``: of each, in the
+        input's order, ``word`` or ``part``, ``difference`` and ``answer``, what is said without it.
 
     Raises:
-        ConfigError: for a run whose inputs are no texts.
-        DataError: for a text of which nothing is left to leave out.
+        ConfigError: for a run that answers something else, or without probabilities.
+        DataError: for a text of which nothing is left to leave out, or a file that cannot be read.
 
     Source:
         Li, Monroe and Jurafsky (2016), Understanding Neural Networks through Representation
         Erasure, section 2.
     """
     predictor = _answering(run)
-    if predictor.answers.encoder.reads != "text":
-        raise ConfigError(f"--explain: {run} is a run of '{predictor.task}'; wanted one on texts.")
+    answers, encoder = predictor.answers, predictor.answers.encoder
+    reads = getattr(encoder, "reads", "")
+    refusal = ConfigError(
+        f"--explain: {run} is a run of '{predictor.task}'; wanted one on texts, sounds or images "
+        "that answers with probabilities."
+    )
+    if reads == "text":
+        names, encoded = _without_words(encoder, given)
+    elif reads in ("sound", "image"):
+        names, encoded = _without_places(encoder, encoder.encode(given))
+    else:
+        raise refusal
+    whole, *others = answer_all(predictor.model, answers.rules, encoder, encoded)
+    if "probabilities" not in whole:
+        raise refusal
+    key = _label(whole["answer"])
+    many, one = ("words", "word") if reads == "text" else ("parts", "part")
+    return {
+        "input": given,
+        **whole,
+        many: [
+            {
+                one: name,
+                "difference": whole["probabilities"][key] - other["probabilities"][key],
+                "answer": other["answer"],
+            }
+            for name, other in zip(names, others, strict=True)
+        ],
+    }
+
+
+def _without_words(encoder: Any, text: str) -> tuple[list[str], list[Any]]:
+    """The words of a text; it, and it without each of them, as numbers."""
     words = list(re.finditer(r"\S+\s*", text))
     if not words:
         raise DataError("--explain: the text is empty; wanted a word or more.")
     without = [text[: word.start()] + text[word.end() :] for word in words]
-    whole, *others = predictor.answers.predict(predictor.model, [text, *without])
-    key = _label(whole["answer"])
-    chance = whole["probabilities"][key]
-    return {
-        "input": text,
-        **whole,
-        "words": [
-            {
-                "word": word.group().rstrip(),
-                "difference": chance - other["probabilities"][key],
-                "answer": other["answer"],
-            }
-            for word, other in zip(words, others, strict=True)
-        ],
-    }
+    return [word.group().rstrip() for word in words], [encoder.encode(t) for t in (text, *without)]
+
+
+def _without_places(encoder: Any, encoded: Any) -> tuple[list[str], list[Any]]:
+    """Where parts of a sound or image lie; it, and it without each of them, as numbers.
+
+    Both are numbers less the training part's mean, so that nothing is zero.
+    """
+    names, places = [], []
+    if encoder.reads == "sound":
+        hop = encoder.settings.hop
+        for first, last in _cut(len(encoded), STRETCHES):
+            names.append(f"{first * hop:.2f} to {last * hop:.2f} s")
+            places.append((slice(first, last),))
+    else:
+        _, height, width = encoded.shape
+        for top, below in _cut(height, FIELDS):
+            for left, right in _cut(width, FIELDS):
+                names.append(f"rows {top + 1} to {below}, columns {left + 1} to {right}")
+                places.append((slice(None), slice(top, below), slice(left, right)))
+    without = [encoded.clone() for _ in places]
+    for changed, place in zip(without, places, strict=True):
+        changed[place] = 0
+    return names, [encoded, *without]
+
+
+def _cut(length: int, most: int) -> list[tuple[int, int]]:
+    """Beginnings and ends of equal parts, as many as there can be."""
+    count = min(length, most)
+    edges = [round(k * length / count) for k in range(count + 1)]
+    return list(itertools.pairwise(edges))
 
 
 def write_table(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -326,4 +377,6 @@ def _label(answer: Any) -> str:
 
 
 AT_ONCE = 256
+# Parts of a sound, and of each side of an image, that are left out in turn.
+STRETCHES, FIELDS = 10, 4
 WANTED = {"text": "a text", "words": "words with spaces in between"}

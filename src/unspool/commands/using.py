@@ -96,8 +96,8 @@ def predict(
             forecast one file, or nothing to go on from the end of what was trained on.
         file: a file like the one that was trained on; its labels, if it has any, are not looked at.
         out: write the answers to this new CSV file, behind the columns that were read.
-        explain: of one text, also how much each word speaks for the answer: how much less probable
-            it is without the word.
+        explain: of one input, also how much each word of a text, stretch of a sound or field of an
+            image speaks for the answer: how much less probable it is without.
         beam: of a run that transcribes: beginnings followed at once; 1 is greedy.
         json: one JSON object a line for each input.
     """
@@ -105,7 +105,9 @@ def predict(
 
     if explain:
         if len(inputs) != 1 or file is not None or out is not None:
-            raise ConfigError("unspool predict: --explain wants one text, and neither file.")
+            raise ConfigError(
+                "unspool predict: --explain wants one input, and no --file and no --out."
+            )
         row = explained(run, inputs[0])
         return show_json(row) if json else print("\n".join(explained_lines(row)))
     if out is not None and json:
@@ -184,7 +186,7 @@ def _number(value: float) -> str:
 
 
 def explained_lines(row: Mapping[str, Any]) -> Iterator[str]:
-    """An answer, and below it each word with what it adds to the answer's probability.
+    """An answer, and below it each part with what it adds to the answer's probability.
 
     Example:
         >>> words = [{"word": "good", "difference": 0.25}, {"word": "day", "difference": -0.05}]
@@ -195,12 +197,14 @@ def explained_lines(row: Mapping[str, Any]) -> Iterator[str]:
           -0.050  -- day
     """
     yield answer_line(row)
-    most = max(abs(each["difference"]) for each in row["words"])
-    for each in row["words"]:
+    parts = row.get("words") or row["parts"]
+    most = max(LEAST, *(abs(each["difference"]) for each in parts))
+    for each in parts:
         change = each["difference"]
-        bar = ("+" if change > 0 else "-") * round(BAR * abs(change) / most) if most else ""
-        yield f"  {change:+.3f}  {bar}{' ' * bool(bar)}{each['word']}"
+        bar = ("+" if change > 0 else "-") * round(BAR * abs(change) / most)
+        yield f"  {change:+.3f}  {bar}{' ' * bool(bar)}{each.get('word') or each['part']}"
 
 
 BAR = 10
+LEAST = 0.01  # difference that has a bar of its whole length
 WIDTH = 60  # of an input

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from unspool.engine import kernels
 from unspool.engine.control import I64, WORDS, Function
-from unspool.engine.kernels import Host
 from unspool.engine.plan import Plan, Side
 from unspool.engine.vectors import FLOATS, Vectors
 
@@ -49,7 +48,7 @@ def pack(side: Side, matrices: Mapping[int, Tensor]) -> list[Tensor]:
                 given = [each.t() for each in given]
             packs.append(_panels(plan, given, next(heads), fold, jobs))
     words = array("q", [len(jobs) // JOB, *jobs])
-    _packer(plan.dtype).call(words.buffer_info()[0])
+    _packer(plan.dtype, plan.lanes).call(words.buffer_info()[0])
     return packs
 
 
@@ -77,19 +76,18 @@ def _panels(plan: Plan, given: Sequence[Tensor], heads: int, fold: int, jobs: li
 
 
 @cache
-def _packer(dtype: torch.dtype) -> kernels.Kernel:
-    return kernels.kernel(packing_code(str(dtype).removeprefix("torch."), kernels.host()))
+def _packer(dtype: torch.dtype, lanes: int) -> kernels.Kernel:
+    return kernels.kernel(packing_code(str(dtype).removeprefix("torch."), lanes))
 
 
-def packing_code(dtype: str, host: Host) -> str:
+def packing_code(dtype: str, lanes: int) -> str:
     """LLVM IR of a program that fills panels; its words are how many jobs, and `JOB` for each.
 
     Args:
         dtype: a key of `FLOATS`.
-        host: the processor.
+        lanes: numbers in a vector.
     """
     form = FLOATS[dtype]
-    lanes = host.lanes(form.bytes)
     module = ir.Module("unspool")
     program = Function(module, "program", ir.VoidType(), [WORDS])
     b = program.b
