@@ -117,6 +117,7 @@ class TokenStep:
         self._address = ctypes.addressof(self._words)
         self._call = PROTOTYPE(_kernel(str(self.dtype).removeprefix("torch.")).address)
         self.threads = max(scorers, *(layer.threads for layer in layers))
+        self._team = joined() if self.threads > 1 else 0
         self.set_sampling()
 
     def _connect(self, layers: Sequence[Stream], residual: bool) -> list[Tensor]:
@@ -185,7 +186,7 @@ class TokenStep:
         if not 0 <= token < self.rows:
             raise IndexError(f"token {token} is not one of 0 to {self.rows - 1}")
         if self.threads > 1:
-            self._words[TEAM] = joined() if CREW.at_hand(self.threads) else 0
+            self._words[TEAM] = self._team if CREW.at_hand(self.threads) else 0
         return self._call(self._address, how, token, uniform)
 
 
