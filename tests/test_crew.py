@@ -60,7 +60,7 @@ def test_a_job_that_too_few_join_is_left_alone_and_others_are_tried_ever_less(cr
         assert not job.threads and not shared()
         waited.append(crew._words[REST])
         crew._words[REST] = 0
-    assert waited == [1, 2, 4, 8, 16, 32, 64, 64] and crew._words[MISSED] == MOST_OFTEN
+    assert waited == [1, 2, 4, 8, 16, 16] and crew._words[MISSED] == MOST_OFTEN
     crew._words[REST] = 3
     assert [crew.at_hand(2) for _ in range(4)] == [False, False, False, True]
 

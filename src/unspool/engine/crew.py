@@ -34,11 +34,11 @@ NUM_WORDS = 88
 CLOSED, COUNT, NUMBER = 128, 127, 8
 # Looks, of about 50 ns each: for helpers to take their seats; for one to be done before others are
 # let run; of a helper without a job before it lets others run. So many nanoseconds later it sleeps.
-JOINING, PATIENCE, RESTLESS, WAITING = 60, 400, 2_000, 3_000_000
+JOINING, PATIENCE, RESTLESS, WAITING = 100, 400, 2_000, 3_000_000
 # A wait of so many nanoseconds beyond patience says that the machine is busy: so many steps are
 # then taken alone, that such waits do not show at the 99th percentile. Where helpers did not come
 # it is one step, twice as many each further time, 2 ** `MOST_OFTEN` at most.
-LATE, RESTING, MOST_OFTEN = 500_000, 256, 6
+LATE, RESTING, MOST_OFTEN = 500_000, 256, 4
 # Seconds between two steps of a stream that is worth a core that only looks.
 RUSH = 1e-3
 # Processors that have a word for waiting, LLVM's function for it, and what that is given.
@@ -98,8 +98,10 @@ class Crew:
             try:
                 while len(self._helpers) < threads - 1:
                     self._hire()
-                for bell in self._bells:
-                    bell.set()
+                for helper, bell in zip(self._helpers, self._bells, strict=True):
+                    if not bell.is_set():
+                        _send_elsewhere(helper)
+                        bell.set()
             finally:
                 self._lock.release()
         return False
@@ -140,6 +142,17 @@ class Crew:
         self._bells.append(bell)
         self._helpers.append(helper)
         helper.start()
+
+
+def _send_elsewhere(helper: threading.Thread) -> None:
+    """Let a helper wake on another core than this one, which it could not have for milliseconds."""
+    try:
+        here = ctypes.CDLL(None).sched_getcpu()
+        others = os.sched_getaffinity(0) - {here}
+        if others and helper.native_id is not None:
+            os.sched_setaffinity(helper.native_id, others)
+    except (AttributeError, OSError, TypeError):
+        return  # a system without such calls places threads itself
 
 
 def joined() -> int:
