@@ -60,7 +60,7 @@ def test_a_job_that_too_few_join_is_left_alone_and_others_are_tried_ever_less(cr
         assert not job.threads and not shared()
         waited.append(crew._words[REST])
         crew._words[REST] = 0
-    assert waited == [1, 2, 4, 8, 16, 16] and crew._words[MISSED] == MOST_OFTEN
+    assert waited == [1, 2, 4, 4] and crew._words[MISSED] == MOST_OFTEN
     crew._words[REST] = 3
     assert [crew.at_hand(2) for _ in range(4)] == [False, False, False, True]
 
@@ -83,7 +83,8 @@ def test_a_helper_that_keeps_its_caller_waiting_is_left_out_for_a_while(patient_
     monkeypatch.setattr(crew_file, "RESTING", 77)
     crew_file._code.cache_clear()
     gather()
-    patient_crew.run(Job(helper=lambda: time.sleep(0.2)).address, 0, 2)
+    job = Job(helper=lambda: time.sleep(0.2))
+    patient_crew.run(job.address, 0, 2)
     assert patient_crew._words[REST] == 77
 
 

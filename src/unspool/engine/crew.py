@@ -34,11 +34,11 @@ NUM_WORDS = 88
 CLOSED, COUNT, NUMBER = 128, 127, 8
 # Looks, of about 50 ns each: for helpers to take their seats; for one to be done before others are
 # let run; of a helper without a job before it lets others run. So many nanoseconds later it sleeps.
-JOINING, PATIENCE, RESTLESS, WAITING = 100, 400, 2_000, 3_000_000
+JOINING, PATIENCE, RESTLESS, WAITING = 100, 400, 40_000, 3_000_000
 # A wait of so many nanoseconds beyond patience says that the machine is busy: so many steps are
 # then taken alone, that such waits do not show at the 99th percentile. Where helpers did not come
 # it is one step, twice as many each further time, 2 ** `MOST_OFTEN` at most.
-LATE, RESTING, MOST_OFTEN = 500_000, 256, 4
+LATE, RESTING, MOST_OFTEN = 500_000, 128, 2
 # Seconds between two steps of a stream that is worth a core that only looks.
 RUSH = 1e-3
 # Processors that have a word for waiting, LLVM's function for it, and what that is given.
