@@ -66,6 +66,7 @@ def other_value(key):
         "train.truncation_mean": 900,
         "train.accumulate": 2,
         "sound.speed": 0.25,
+        "sound.deltas": 2,
         "series.target": ("a", "b"),
         "series.known": ("a", "b"),
         "series.quantiles": (0.25, 0.5),
