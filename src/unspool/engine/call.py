@@ -31,7 +31,6 @@ class Call:
         matrices: recurrent matrices by parameter node, unpadded.
         vectors: vector parameters by node, padded.
         across: how many threads share the units of the same rows, where the code allows it.
-        crew: whether they are a `unspool.engine.crew.Crew`'s, which is complete or does nothing.
     """
 
     plan: Plan
@@ -45,7 +44,6 @@ class Call:
     vectors: dict[int, Tensor] = field(default_factory=dict)
     mask: Tensor | None = None
     across: int = 1
-    crew: bool = False
 
     def width(self, node: int, nodes: Sequence[Any]) -> int:
         """Padded width of a node's rows."""
@@ -138,8 +136,7 @@ class Arguments:
             ctypes.addressof(self._counters), call.threads, rows.steps, rows.offsets.data_ptr(),
             split.data_ptr(), H, plan.padded(H), D, plan.padded(D), scratch.data_ptr(), size, most,
             ctypes.addressof(self._counters) + MEETING_WORDS * 8,
-            kernels.present() if meets and not call.crew else 0,
-            kernels.lets_run() if meets else 0,
+            *(kernels.attendance() if meets else (0, 0)),
         ]  # fmt: skip
         assert len(words) == HEADER
         for tensor, timed, start in slots:

@@ -224,24 +224,30 @@ def in_turn(address: int, arguments: int, threads: int) -> None:
 
 
 @cache
-def lets_run() -> int:
-    """Address of what lets other threads of the machine run; 0 where there is none."""
+def attendance() -> tuple[int, int]:
+    """Addresses of what tells how many threads a team has, and of what lets others run; or zeros.
+
+    Threads that wait for each other in the middle of their work need both.
+    """
     try:
-        return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+        library, system = _openmp(), ctypes.CDLL(None)
+        present, let_run = library.omp_get_num_threads, system.sched_yield
     except (AttributeError, OSError, TypeError):
-        return 0
-
-
-@cache
-def present() -> int:
-    """Address of what tells how many threads OpenMP's team has; 0 without one."""
-    counts = getattr(_openmp(), "omp_get_num_threads", None)
-    return 0 if counts is None else ctypes.cast(counts, ctypes.c_void_p).value or 0
+        return 0, 0
+    return tuple(ctypes.cast(each, ctypes.c_void_p).value or 0 for each in (present, let_run))
 
 
 def meet() -> bool:
-    """Whether OpenMP's threads may wait for each other in the middle of a call."""
-    return not _FORKED and bool(lets_run() and present())
+    """Whether threads of one call may wait for each other in the middle of it."""
+    return team() != 0 and all(attendance())
+
+
+def team() -> int:
+    """Address of OpenMP's ``GOMP_parallel``; 0 without it, or where a fork has lost its threads."""
+    library = None if _FORKED else _openmp()
+    if library is None:
+        return 0
+    return ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value or 0
 
 
 @cache

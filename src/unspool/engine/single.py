@@ -18,12 +18,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unspool.engine.call import Arguments, Call
-from unspool.engine.crew import CREW
 from unspool.engine.graph import resolve
 from unspool.engine.llvm import HEADER, WORDS
 from unspool.engine.plan import Plan
 from unspool.engine.rows import arrange_rows
-from unspool.engine.together import worth_sharing
+from unspool.engine.together import Together, worth_sharing
 
 # Words of a slot behind its address: numbers from row to row, and both before the first step.
 STRIDE, START, START_STRIDE = 1, 3, 4
@@ -64,7 +63,7 @@ class SingleStep:
         self._side, self._plan, self._units = plan.unpacked, plan, units
         self._graph = plan.schedule.split.whole
         self._program = self._side.program
-        self._lock = threading.Lock()
+        self._lock, self._together = threading.Lock(), Together()
         sizes = {"H": units, "D": features}
         whole = {axis: plan.padded(size) == size for axis, size in sizes.items()}
         self._whole = all(whole[stage.axis] for stage in self._program.stages)
@@ -104,9 +103,7 @@ class SingleStep:
         slots = self._slots()
         weights = [zeros(1, depth) for depth in self._depths]
         self._arguments = {
-            count: Arguments(
-                self._side, replace(call, threads=count, across=count, crew=True), slots, weights
-            )
+            count: Arguments(self._side, replace(call, threads=count, across=count), slots, weights)
             for count in {1, self.threads}
         }
 
@@ -175,7 +172,10 @@ class SingleStep:
                 self._pad(parameters, x, state)
             for arguments in self._arguments.values():
                 self._place(arguments.words, parameters, x, state, into)
-            self._run()
+            if self.threads > 1:
+                self._together.take(self._run)
+            else:
+                self._run(False)
             if not self._whole:
                 for node, value in zip(self._ends, into, strict=True):
                     value.copy_(self._memory[node][:, : self._units])
@@ -218,11 +218,11 @@ class SingleStep:
         for at, k in self._results:
             words[at], words[at + STRIDE] = into[k].data_ptr(), into[k].stride(0)
 
-    def _run(self) -> None:
-        if self.threads > 1 and CREW.at_hand(self.threads):
+    def _run(self, shared: bool) -> None:
+        if shared:
             arguments = self._arguments[self.threads]
             arguments.reset()
-            CREW.run(self._side.kernel.address, arguments.address, self.threads)
+            self._side.kernel(arguments.address, self.threads)
             if arguments.counter.value:
                 return
         arguments = self._arguments[1]

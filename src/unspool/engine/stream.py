@@ -16,14 +16,13 @@ from torch import Tensor
 
 from unspool.engine.arguments import check_arguments
 from unspool.engine.call import Arguments, Call
-from unspool.engine.crew import CREW
 from unspool.engine.hoist import hoist, parameter_nodes, single_parameters, with_centred
 from unspool.engine.language import Cell
 from unspool.engine.llvm import HEADER, WORDS
 from unspool.engine.packing import pack
 from unspool.engine.plan import Side, plan_of
 from unspool.engine.rows import arrange_rows
-from unspool.engine.together import worth_sharing
+from unspool.engine.together import Together, worth_sharing
 from unspool.errors import ShapeError
 
 # The longest table that is multiplied beforehand: all rows at once cost about a tenth of what they
@@ -104,10 +103,11 @@ class Stream:
         # By how many threads share a step, 1 or `threads`, the arrays for even and for odd steps.
         self._arguments = {}
         for count in {1, self.threads}:
-            several = replace(call, threads=count, across=count, crew=True)
+            several = replace(call, threads=count, across=count)
             self._arguments[count] = [
                 Arguments(self._side, several, each, self._packed) for each in slots
             ]
+        self._together = Together()
         self._turn = 0
 
     def _zeros(self, width: int) -> Tensor:
@@ -143,7 +143,9 @@ class Stream:
             the next.
         """
         turn = self._turn
-        if self.threads == 1 or not self._step_together():
+        if self.threads > 1:
+            self._together.take(self._shared_step)
+        else:
             self._step_alone()
         self._turn = 1 - turn
         return self.outputs[turn]
@@ -153,14 +155,14 @@ class Stream:
         arguments.counter.value = 0
         self._side.kernel.call(arguments.address)
 
-    def _step_together(self) -> bool:
-        """Whether helpers were at hand; if not, nothing has been done."""
-        if not CREW.at_hand(self.threads):
-            return False
-        arguments = self._arguments[self.threads][self._turn]
-        arguments.reset()
-        CREW.run(self._side.kernel.address, arguments.address, self.threads)
-        return bool(arguments.counter.value)
+    def _shared_step(self, shared: bool) -> None:
+        if shared:
+            arguments = self._arguments[self.threads][self._turn]
+            arguments.reset()
+            self._side.kernel(arguments.address, self.threads)
+            if arguments.counter.value:
+                return
+        self._step_alone()
 
     def look_up(self, row: int) -> None:
         """Take the next step's input from a row of the table.

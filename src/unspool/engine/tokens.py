@@ -18,7 +18,6 @@ from torch import Tensor
 
 from unspool.engine import kernels
 from unspool.engine.control import F64, I64, WORDS, Function
-from unspool.engine.crew import CREW, joined
 from unspool.engine.frame import ARRIVED, COUNTER
 from unspool.engine.hoist import filled_axis
 from unspool.engine.products import Products
@@ -35,15 +34,14 @@ from unspool.engine.sampling import (
     filled,
 )
 from unspool.engine.stream import Stream
-from unspool.engine.together import worth_sharing
+from unspool.engine.together import Together, worth_sharing
 from unspool.engine.vectors import FLOATS, Vectors
 
 # Work that threads share: how many shares, the next that nobody has taken, whether the step is odd.
 NUM_SHARES, NEXT, ODD = range(3)
 # Then in the array of words of a program, where pairs serve even and odd steps in turn, and `TEAM`
-# is the address of what runs a function on a crew's threads, or 0, and `CREWS` its memory:
-NUM_LAYERS, LAYERS, NUM_LOOKUPS, LOOKUPS, HEAD, BIAS, DEPTH, TOP, _, DRAWING = range(3, 13)
-TEAM, CREWS = 13, 14
+# is the address of what runs a function on several threads, or 0:
+NUM_LAYERS, LAYERS, NUM_LOOKUPS, LOOKUPS, HEAD, BIAS, DEPTH, TOP, _, DRAWING, TEAM = range(3, 14)
 # Of a layer: its function, the pairs of argument arrays for one thread and for those that share its
 # step, and how many they are; for a residual connection where the sum goes (0: none), the pairs of
 # addends, and how wide they are.
@@ -67,7 +65,6 @@ class TokenStep:
 
     Attributes:
         layers: what was given; stepped here and nowhere else.
-        threads: that share a step where they are at hand.
         scores: of the next token, overwritten by every call that scores.
         weights: what the last draw drew from, not normalised; zero where it could not go.
 
@@ -109,15 +106,15 @@ class TokenStep:
         self._words = _words([
             scorers, 0, 0, len(layers), ctypes.addressof(self._layers), len(first.lookups),
             ctypes.addressof(lookups), packed.data_ptr(), lowest.data_ptr(), weight.shape[1],
-            *(each.data_ptr() for each in top), ctypes.addressof(self._draw),
-            0, CREW.address,
+            *(each.data_ptr() for each in top), ctypes.addressof(self._draw), 0,
         ])  # fmt: skip
         self.layers = tuple(layers)
         self._alive = (packed, lowest, memory, weights, lookups, sums)
         self._address = ctypes.addressof(self._words)
         self._call = PROTOTYPE(_kernel(str(self.dtype).removeprefix("torch.")).address)
-        self.threads = max(scorers, *(layer.threads for layer in layers))
-        self._team = joined() if self.threads > 1 else 0
+        several = max(scorers, *(layer.threads for layer in layers)) > 1
+        self._team = kernels.team() if several else 0
+        self._together = Together()
         self.set_sampling()
 
     def _connect(self, layers: Sequence[Stream], residual: bool) -> list[Tensor]:
@@ -140,6 +137,11 @@ class TokenStep:
             words.append(layer.width)
         self._layers = _words(words)
         return sums
+
+    @property
+    def together(self) -> bool:
+        """Whether several threads share the work at present."""
+        return self._together.chosen
 
     def set_sampling(self, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> None:
         """How tokens are drawn from now on.
@@ -185,9 +187,14 @@ class TokenStep:
     def _go(self, how: int, token: int, uniform: float) -> int:
         if not 0 <= token < self.rows:
             raise IndexError(f"token {token} is not one of 0 to {self.rows - 1}")
-        if self.threads > 1:
-            self._words[TEAM] = self._team if CREW.at_hand(self.threads) else 0
-        return self._call(self._address, how, token, uniform)
+        if not self._team or how == READ:
+            return self._call(self._address, how, token, uniform)
+
+        def run(shared: bool) -> int:
+            self._words[TEAM] = self._team if shared else 0
+            return self._call(self._address, how, token, uniform)
+
+        return self._together.take(run)
 
 
 PROTOTYPE = ctypes.CFUNCTYPE(
@@ -234,7 +241,6 @@ class _Emitter:
         b = f.b
         words, how, token, uniform = f.args
         self.turn, self.team = f.word(words, ODD), f.word(words, TEAM)
-        self.crew = f.pointer(words, CREWS, I64)
         self._look_up(f, words, token)
         layers = f.pointer(words, LAYERS, I64)
         with f.loop(I64(0), f.word(words, NUM_LAYERS)) as k:
@@ -250,10 +256,11 @@ class _Emitter:
     def _run_together(
         self, f: Function, program: ir.Value, data: ir.Value, threads: ir.Value
     ) -> None:
-        """Call a program on several threads; where too few are at hand, nothing is done."""
-        b, kind = f.b, ir.FunctionType(ir.VoidType(), [I64, I64, I64, WORDS])
+        """Call a program on several threads; with fewer than asked for some parts are left."""
+        b, whole, number = f.b, ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [program.type, whole, number, number])
         team = b.inttoptr(self.team, kind.as_pointer())
-        b.call(team, [b.ptrtoint(program, I64), b.ptrtoint(data, I64), threads, self.crew])
+        b.call(team, [program, b.bitcast(data, whole), b.trunc(threads, number), number(0)])
 
     def _several(self, f: Function, threads: ir.Value) -> ir.Value:
         b = f.b
@@ -265,7 +272,7 @@ class _Emitter:
         b.store(I64(0), b.gep(words, [I64(NEXT)]))
         with b.if_then(self._several(f, shares), likely=False):
             self._run_together(f, self.score_share, words, shares)
-        # All of it, where nobody was at hand.
+        # What nobody took: all of it, or what a team smaller than asked for has left.
         with f.repeat() as leave_when:
             leave_when(b.icmp_signed(">=", f.word(words, NEXT), shares))
             b.call(self.score_share, [words])
