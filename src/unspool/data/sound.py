@@ -110,8 +110,10 @@ def with_deltas(frames: Float[Tensor, "S F"], deltas: int) -> Float[Tensor, "S G
         tensor([[4., 4.],
                 [9., 6.]])
     """
+    if not len(frames):
+        return frames.new_zeros(0, frames.shape[1] * (1 + deltas))
     parts = [frames]
-    for _ in range(deltas if len(frames) else 0):
+    for _ in range(deltas):
         before, after = (
             parts[-1][place].expand(REACH, -1) for place in (slice(1), slice(-1, None))
         )
@@ -120,9 +122,7 @@ def with_deltas(frames: Float[Tensor, "S F"], deltas: int) -> Float[Tensor, "S G
             later, earlier = given[REACH + n :][: len(frames)], given[REACH - n :][: len(frames)]
             slope = slope + n * (later - earlier)
         parts.append(slope / (2 * sum(n * n for n in range(1, REACH + 1))))
-    return (
-        torch.cat(parts, 1) if len(frames) else frames.new_zeros(0, frames.shape[1] * (1 + deltas))
-    )
+    return torch.cat(parts, 1)
 
 
 @functools.lru_cache(maxsize=8)
