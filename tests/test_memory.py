@@ -62,6 +62,27 @@ def test_far_larger_memory_is_not_taken_for_a_small_tensor(pool):
     assert pool.idle >= 64 * 8192 * 4
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_several_tensors_lie_side_by_side_each_from_a_line_on(pool, dtype):
+    sizes = [(3, 5), (1000, 64), (1, 1), (7, 4096)]
+    tensors = pool.several(sizes, dtype)
+    for number, tensor in enumerate(tensors):
+        tensor.fill_(number)
+        assert (tensor.data_ptr() - tensors[0].data_ptr()) % 64 == 0
+        assert tensor.is_contiguous()
+    assert [tuple(tensor.shape) for tensor in tensors] == sizes
+    assert all(bool((tensor == number).all()) for number, tensor in enumerate(tensors))
+    place = tensors[0].data_ptr()
+    del tensors[:3]
+    assert pool.idle == 0
+    del tensor, tensors
+    assert pool.several(sizes, dtype)[0].data_ptr() == place
+
+
+def test_several_of_nothing_are_nothing(pool):
+    assert pool.several([], torch.float32) == []
+
+
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 1 << 20, (1 << 20) + 1, 3_333_333])
 def test_sizes_are_rounded_up_by_an_eighth_at_most(size):
     assert size <= rounded(size) <= size * 9 // 8 + 1

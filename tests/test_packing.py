@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unspool.cells import CELLS
-from unspool.engine.packing import pack
+from unspool.engine.packing import pack, transposed
 from unspool.engine.plan import plan_of
 
 CASES = {
@@ -53,3 +53,11 @@ def test_every_weight_stands_where_a_product_reads_it(name, dtype, size, layout,
         assert len(found) == len(wanted)
         for packed, expected in zip(found, wanted, strict=True):
             assert packed.equal(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 13), (16, 16), (17, 33), (64, 256), (130, 3)])
+def test_a_turned_matrix_has_its_axes_exchanged(size, dtype, rng):
+    matrix = torch.randn(size, dtype=dtype, generator=rng)
+    assert transposed(matrix).equal(matrix.t())
+    assert transposed(matrix).is_contiguous()

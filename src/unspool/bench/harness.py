@@ -134,7 +134,7 @@ def measure_steps(
     contenders: Mapping[str, Callable[[], Any]],
     rounds: int,
     steps: int,
-    pause: float = 0.02,
+    pause: float = 0.2,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> dict[str, list[list[float]]]:
     """Time every single call of contenders that take turns by blocks.

@@ -12,6 +12,7 @@ from unspool.engine.gradient import CENTRED, ORDERS
 from unspool.engine.graph import Family
 from unspool.engine.hoist import centred, filled
 from unspool.engine.memory import POOL
+from unspool.engine.outer import sum_of_outer
 from unspool.engine.plan import Plan
 from unspool.engine.rows import places_before, sorted_rows, unsorted_rows
 from unspool.engine.stages import axis_of
@@ -45,8 +46,9 @@ def run_backward(
     ]
     sums: dict[int, Tensor] = {}
     if learnt:
-        totals = torch.zeros(len(learnt), call.threads, width, dtype=plan.dtype)
-        sums = dict(zip(learnt, totals, strict=True))
+        # Thread by thread and a line apart: a core that fetches ahead must not take the other's.
+        totals = torch.zeros(call.threads, len(learnt), width + plan.lanes, dtype=plan.dtype)
+        sums = dict(zip(learnt, totals.unbind(1), strict=True))
     wanted = set(program.memory.values())
     slots: list[tuple[Tensor, bool, Tensor | None]] = []
     for slot in plan.backward.code.slots:
@@ -71,7 +73,7 @@ def run_backward(
             families[whole[0]] = _outer(call, block, whole[1])
         else:
             matrices = _matrix_gradients(call, memory)
-    vectors = dict(zip(learnt, totals.sum(1), strict=True)) if learnt else {}
+    vectors = dict(zip(learnt, totals.sum(0), strict=True)) if learnt else {}
     vectors |= {leaf: vectors[same] for leaf, same in plan.schedule.learnt_alike.items()}
     found_states = [
         unsorted_rows(arriving[name], rows)[:, : call.units] if wanted else None
@@ -130,11 +132,12 @@ def _backward_memory(call: Call) -> tuple[dict[int, Tensor], Tensor | None]:
         width = plan.padded(call.units)
         beside = POOL.empty(rows.total, width * len(places), plan.dtype)
         memory |= zip(places, beside.split(width, 1), strict=True)
-    for node in program.stored:
-        if node not in memory:
-            height = rows.total if node in wanted else rows.batch
-            memory[node] = POOL.empty(height, call.width(node, program.nodes), plan.dtype)
-    return memory, block
+    inside = [node for node in program.stored if node not in memory]
+    sizes = [
+        (rows.total if node in wanted else rows.batch, call.width(node, program.nodes))
+        for node in inside
+    ]
+    return memory | dict(zip(inside, POOL.several(sizes, plan.dtype), strict=True)), block
 
 
 def _learning_together(plan: Plan, placed: Mapping[int, Tensor]) -> list[list[int]]:
@@ -225,18 +228,18 @@ def _outer(call: Call, adjoints: Tensor, operand: int, part: slice = WHOLE) -> T
     if node.op == "outer":
         return _outer_of_pairs(call, adjoints, *(_over_time(call, arg) for arg in node.args))
     if node.op != "state":
-        return adjoints.T @ call.memory[operand][:, part]
+        return sum_of_outer((adjoints, call.memory[operand][:, part]))
     core, rows = call.plan.core, call.rows
     after = call.memory[core.updated[core.states.index(node.name)]][:, part]
-    first = int(rows.offsets[1])
-    total = adjoints[:first].T @ call.start[operand][:first, part]
-    if rows.total > first:
-        if rows.order is None:
-            before = after[: rows.total - rows.batch]
-        else:
-            before = after.index_select(0, places_before(rows))
-        total.addmm_(adjoints[first:].T, before)
-    return total
+    first = rows.batch
+    start = adjoints[:first], call.start[operand][:, part]
+    if rows.total == first:
+        return sum_of_outer(start)
+    if rows.order is None:
+        before = after[: rows.total - first]
+    else:
+        before = after.index_select(0, places_before(rows))
+    return sum_of_outer(start, (adjoints[first:], before))
 
 
 def _outer_of_pairs(call: Call, adjoints: Tensor, left: Tensor, right: Tensor) -> Tensor:

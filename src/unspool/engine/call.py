@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unspool.engine import kernels
-from unspool.engine.frame import MEETING_WORDS
+from unspool.engine.frame import ARRIVED, COUNTER, MEETING_WORDS
 from unspool.engine.llvm import HEADER, WORDS
 from unspool.engine.memory import POOL
 from unspool.engine.packing import pack
@@ -61,22 +61,27 @@ def run_forward(call: Call, training: bool, traced: bool) -> None:
     core = plan.core
     kept = plan.schedule.kept if training else frozenset()
     gates = [index for _, index in core.gates if traced and index in program.memory]
-    over_time = {program.memory[i] for i in (*core.updated, core.output, *kept, *gates)}
+    leaving = {program.memory[i] for i in (*core.updated, core.output, *gates)}
+    over_time = leaving | {program.memory[i] for i in kept}
     memory: dict[int, Tensor] = {}
-    timed: dict[int, bool] = {}
+    inside: dict[int, tuple[int, int]] = {}
     for node in program.stored:
-        timed[node] = node in over_time
-        if timed[node] and node in plan.reused:
+        timed = node in over_time
+        if timed and node in plan.reused:
             memory[node] = call.memory[plan.reused[node]]
             continue
-        height = call.rows.total if timed[node] else call.rows.batch
-        memory[node] = POOL.empty(height, call.width(node, program.nodes), plan.dtype)
+        size = (call.rows.total if timed else call.rows.batch, call.width(node, program.nodes))
+        if node in leaving:
+            memory[node] = POOL.empty(*size, plan.dtype)
+        else:
+            inside[node] = size
+    memory |= zip(inside, POOL.several(inside.values(), plan.dtype), strict=True)
     for index, node in program.memory.items():
         call.memory[index] = memory[node]
     slots: list[tuple[Tensor, bool, Tensor | None]] = []
     for slot in plan.forward.code.slots:
         if slot.kind == "store":
-            slots.append((memory[slot.node], timed[slot.node], None))
+            slots.append((memory[slot.node], slot.node in over_time, None))
         else:
             slots.append(found(call, core.nodes, program.original[slot.node]))
     run(call, plan.forward, slots)
@@ -102,7 +107,7 @@ def run(call: Call, side: Side, slots: Sequence[tuple[Tensor, bool, Tensor | Non
     packed = pack(side, call.matrices)
     arguments = Arguments(side, call, slots, packed)
     side.kernel(arguments.address, call.threads)
-    if not arguments.counter.value:  # fewer threads than were asked for, where all had to be there
+    if not arguments.begun:  # fewer threads than were asked for, where all had to be there
         arguments = Arguments(side, replace(call, threads=1, across=1), slots, packed)
         side.kernel(arguments.address, 1)
 
@@ -112,7 +117,6 @@ class Arguments:
 
     Attributes:
         words, address: the array.
-        counter: how many threads have begun.
     """
 
     def __init__(
@@ -129,28 +133,38 @@ class Arguments:
         size = -(-numbers * plan.dtype.itemsize // 64) * 64 + 64
         scratch = torch.empty(size * call.threads, dtype=torch.uint8)
         meets = side.program.meets and call.across > 1
-        self._counters = (ctypes.c_int64 * (MEETING_WORDS * (1 + call.threads // call.across)))()
-        self.counter = ctypes.c_int64.from_buffer(self._counters)
         H, D = call.units, call.features
         words = [
-            ctypes.addressof(self._counters), call.threads, rows.steps, rows.offsets.data_ptr(),
-            split.data_ptr(), H, plan.padded(H), D, plan.padded(D), scratch.data_ptr(), size, most,
-            ctypes.addressof(self._counters) + MEETING_WORDS * 8,
+            0, call.threads, rows.steps, rows.offsets.data_ptr(), split.data_ptr(), H,
+            plan.padded(H), D, plan.padded(D), scratch.data_ptr(), size, most, 0,
             *(kernels.attendance() if meets else (0, 0)),
         ]  # fmt: skip
         assert len(words) == HEADER
         for tensor, timed, start in slots:
-            stride = tensor.stride(0) if tensor.dim() == 2 else 0
-            begin = (start.data_ptr(), start.stride(0)) if start is not None else (0, 0)
-            words += [tensor.data_ptr(), stride, int(timed), *begin]
+            words += (tensor.data_ptr(), tensor.stride(0) if tensor.dim() == 2 else 0, timed)
+            words += (0, 0) if start is None else (start.data_ptr(), start.stride(0))
         assert len(words) == HEADER + WORDS * len(slots)
         words += [each.data_ptr() for each in packed]
         words += [each.shape[1] for each in packed]
         words += [ctypes.addressof(each) for each in side.products]
+        self._counters = len(words)
+        words += [0] * (MEETING_WORDS * (2 + call.threads // call.across))
         self.words = array("q", words)
         self.address = self.words.buffer_info()[0]
+        self.words[COUNTER] = self.address + 8 * self._counters
+        self.words[ARRIVED] = self.words[COUNTER] + 8 * MEETING_WORDS
         self._alive = (rows, split, scratch, slots, packed)
 
+    @property
+    def begun(self) -> int:
+        """How many threads have begun."""
+        return self.words[self._counters]
+
     def reset(self) -> None:
-        """Make ready for one more run by several threads; for one the counter is enough."""
-        ctypes.memset(self._counters, 0, ctypes.sizeof(self._counters))
+        """Make ready for one more run by several threads; for one `again` is enough."""
+        for number in range(self._counters, len(self.words)):
+            self.words[number] = 0
+
+    def again(self) -> None:
+        """Make ready for one more run by one thread."""
+        self.words[self._counters] = 0

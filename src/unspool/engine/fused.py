@@ -21,7 +21,6 @@ from unspool.engine.hoist import (
     single_parameters,
     sums,
     sums_backward,
-    with_centred,
 )
 from unspool.engine.language import Cell
 from unspool.engine.lookup import Lookup
@@ -185,7 +184,6 @@ def _differentiable_gradients(
         streams = [torch.nn.functional.linear(streams[0], *_operands(plan, families))]
     values = single_parameters(plan, dict(zip(plan.families, families, strict=True)))
     values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
-    values = with_centred(values, plan.core.nodes)
     if plan.linear is not None and len(plan.streams) > 0 and len(streams) == 1:
         streams = streams[0].split(plan.padded(call.units), 1)
     widths = [resolve(plan.core.nodes[i].shape[0], call.features, call.units) for i in plan.streams]
@@ -244,7 +242,6 @@ def _place_parameters(call: Call, families: Sequence[Tensor], prepared: Sequence
     given = dict(zip(plan.families, families, strict=True))
     values = single_parameters(plan, {name: given[name] for name in plan.core_families})
     values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
-    values = with_centred(values, plan.core.nodes)
     call.matrices, call.vectors = parameter_nodes(plan, plan.core.nodes, values)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from unspool.engine.gradient import CENTRED, Axis
 from unspool.engine.graph import Node, resolve
 from unspool.engine.lookup import Lookup
 from unspool.engine.memory import POOL
+from unspool.engine.outer import sum_of_outer
 from unspool.engine.plan import Plan
 from unspool.engine.reference import TORCH, dense_blocks
 
@@ -30,7 +30,7 @@ def hoist(
         packed = packed.rows()[0]
     whole, cut = plan.schedule.split.whole, plan.schedule.split
     values: dict[int, Tensor] = {}
-    single = with_centred(single_parameters(plan, parameters), whole.nodes)
+    single = single_parameters(plan, parameters)
 
     def value(index: int) -> Tensor:
         if index not in values:
@@ -113,10 +113,11 @@ def sums_backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of the operands of `sums` that are asked for."""
     of_x, of_weights, of_bias = asked
+    again = torch.is_grad_enabled()
     return (
         torch.mm(given, weights) if of_x else None,
-        torch.mm(given.t(), x) if of_weights else None,
-        given.sum(0) if of_bias else None,
+        (torch.mm(given.t(), x) if again else sum_of_outer((given, x))) if of_weights else None,
+        torch.mm(given.new_ones(1, len(given)), given)[0] if of_bias else None,
     )
 
 
@@ -132,36 +133,34 @@ def _rows_of(plan: Plan, parameters: Mapping[str, Tensor], names: list[str], uni
             whole = parameters[family.name]
             if padded == units and names == plain:
                 return whole
-            parts = whole.reshape(len(names), units, *whole.shape[1:])
+            parts = whole.unflatten(0, (len(names), -1))
             parts = parts if names == plain else centred(parts, 1)
             return filled_axis(parts, padded, 1).flatten(0, 1)
     single = single_parameters(plan, parameters)
-    single = with_centred(single, plan.schedule.split.whole.nodes)
     return torch.cat([filled_axis(single[name], padded, 0) for name in names])
 
 
 def single_parameters(plan: Plan, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each gate's own parameter of the families given, block-diagonal ones written out."""
+    """Each gate's own parameter of the families given, block-diagonal ones written out.
+
+    Of families that layer norms take centred, beside them what is left without its mean.
+    """
     single: dict[str, Tensor] = {}
     for family in plan.families.values():
         if family.name not in parameters:
             continue
-        parts = parameters[family.name].chunk(len(family.gates))
-        for gate, part in zip(family.gates, parts, strict=True):
-            value = dense_blocks(part) if _is_blocks(family.shape) else part
-            single[f"{family.name}.{gate}" if gate else family.name] = value
+        whole = parameters[family.name]
+        names = [f"{family.name}.{gate}" if gate else family.name for gate in family.gates]
+        parts: Sequence[Tensor] = whole.chunk(len(names))
+        if _is_blocks(family.shape):
+            parts = [dense_blocks(part) for part in parts]
+        single |= zip(names, parts, strict=True)
+        if family.name in plan.centred:
+            if _is_blocks(family.shape):
+                whole = torch.cat(list(parts))
+            around = centred(whole.unflatten(0, (len(names), -1)), 1).unbind()
+            single |= zip([name + CENTRED for name in names], around, strict=True)
     return single
-
-
-def with_centred(single: Mapping[str, Tensor], nodes: Sequence[Node]) -> dict[str, Tensor]:
-    """The same parameters, and the centred ones among the leaves of a graph."""
-    names = [n.name for n in nodes if n.op == "parameter" and n.name.endswith(CENTRED)]
-    found = dict(single)
-    for _, alike in groupby(names, lambda name: name.partition(".")[0]):
-        gates = list(alike)
-        whole = torch.stack([single[name.removesuffix(CENTRED)] for name in gates])
-        found |= zip(gates, centred(whole, 1).unbind(), strict=True)
-    return found
 
 
 def centred(values: Tensor, axis: int) -> Tensor:

@@ -12,8 +12,11 @@ import math
 import threading
 import weakref
 from collections import deque
+from collections.abc import Iterable
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -33,15 +36,16 @@ class Pool:
     """
 
     def __init__(self, most_idle: int) -> None:
-        self.most_idle = most_idle
-        self._idle: list[Tensor] = []
+        self.most_idle, self._waiting = most_idle, 0
+        self._idle: list[tuple[int, Tensor]] = []  # with their bytes; the last came back last
+        self._lent: dict[int, tuple[Tensor, weakref.ref[Any]]] = {}  # by address
         self._returned: deque[Tensor] = deque()
         self._lock = threading.Lock()
 
     @property
     def idle(self) -> int:
         """Bytes that wait."""
-        return sum(block.nbytes for block in (*self._idle, *self._returned))
+        return self._waiting + sum(block.nbytes for block in self._returned)
 
     def empty(self, height: int, width: int, dtype: torch.dtype) -> Tensor:
         """Uninitialised memory, ``[height, width]``; small tensors are torch's own."""
@@ -53,9 +57,23 @@ class Pool:
             block = torch.empty(size, dtype=torch.uint8)
         # The tensor's storage holds the array, and the array's end brings the block back, however
         # many views there were.
-        array = (ctypes.c_char * block.nbytes).from_address(block.data_ptr())
-        weakref.finalize(array, self._give, block).atexit = False
+        place = block.data_ptr()
+        array = (ctypes.c_char * block.nbytes).from_address(place)
+        self._lent[place] = block, weakref.KeyedRef(array, self._give, place)
         return torch.frombuffer(array, dtype=dtype, count=height * width).view(height, width)
+
+    def several(
+        self, sizes: Iterable[tuple[int, int]], dtype: torch.dtype
+    ) -> list[Float[Tensor, "_ _"]]:
+        """Uninitialised tensors side by side in one memory, which is free when all are gone."""
+        unit, places, end = LINE // dtype.itemsize, [], 0
+        for height, width in sizes:
+            places.append((height, width, end))
+            end += -(-height * width // unit) * unit
+        if not places:
+            return []
+        whole = self.empty(1, end, dtype)
+        return [whole.as_strided((h, w), (w, 1), place) for h, w, place in places]
 
     def keeps(self, height: int, width: int, dtype: torch.dtype) -> bool:
         """Whether memory of this size comes from here and comes back."""
@@ -68,15 +86,20 @@ class Pool:
             return None
         try:
             self._tidy()
-            fitting = [n for n, b in enumerate(self._idle) if size <= b.nbytes <= size * WASTE]
-            best = min(fitting, key=lambda n: (self._idle[n].nbytes, -n), default=None)
-            return None if best is None else self._idle.pop(best)
+            best, least = None, int(size * WASTE) + 1
+            for number in range(len(self._idle) - 1, -1, -1):
+                if size <= self._idle[number][0] < least:
+                    best, least = number, self._idle[number][0]
+            if best is None:
+                return None
+            self._waiting -= least
+            return self._idle.pop(best)[1]
         finally:
             self._lock.release()
 
-    def _give(self, block: Tensor) -> None:
+    def _give(self, ended: weakref.KeyedRef[int, Any]) -> None:
         """Called wherever the last tensor happens to end, so perhaps within `_found`."""
-        self._returned.append(block)
+        self._returned.append(self._lent.pop(ended.key)[0])
         if self._lock.acquire(blocking=False):
             try:
                 self._tidy()
@@ -85,10 +108,11 @@ class Pool:
 
     def _tidy(self) -> None:
         while self._returned:
-            self._idle.append(self._returned.popleft())
-        waiting = sum(block.nbytes for block in self._idle)
-        while waiting > self.most_idle:
-            waiting -= self._idle.pop(0).nbytes
+            block = self._returned.popleft()
+            self._idle.append((block.nbytes, block))
+            self._waiting += block.nbytes
+        while self._waiting > self.most_idle:
+            self._waiting -= self._idle.pop(0)[0]
 
 
 def rounded(size: int) -> int:
@@ -106,6 +130,8 @@ def rounded(size: int) -> int:
 
 # Below, the C library rarely gives memory back, and asking here would cost more than it saves.
 SMALL = 1 << 18
+# Bytes that go to the cache together: where a part of a memory begins.
+LINE = 64
 # A block may be so many times as large as what was asked for.
 WASTE = 1.5
 POOL = Pool(most_idle=1 << 28)

@@ -146,6 +146,13 @@ class Plan:
         return [name for name in self.families if name in letters]
 
     @cached_property
+    def centred(self) -> frozenset[str]:
+        """Families of which layer norms take what is left without the mean."""
+        nodes = (*self.schedule.split.whole.nodes, *self.core.nodes)
+        names = (node.name for node in nodes if node.op == "parameter")
+        return frozenset(name.partition(".")[0] for name in names if name.endswith(CENTRED))
+
+    @cached_property
     def permuted(self) -> list[int]:
         """Tensors of bilinear forms whose axes the way back reads in another order."""
         full = self.schedule.gradient

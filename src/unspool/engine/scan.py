@@ -28,6 +28,7 @@ BACKENDS = {
     "graph": "on CUDA the readable loop, recorded once and replayed",
     "reference": "the readable loop, which defines the answer",
 }
+FASTEST_FIRST = ("llvm", "torch", "graph")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,20 +159,30 @@ def choose_backend(
         BackendError: if the named one cannot, with the reason.
         ConfigError: if there is none of that name.
     """
+    if name == "auto":
+        for each in FASTEST_FIRST:
+            if _refusal(each, cell, like, trace, masked, ragged) is None:
+                return each
+        return "reference"
     choose(name, BACKENDS, "backend")
-    if name == "reference":
-        return name
-    refusals = {
-        "llvm": lambda: _no_llvm(like) or _fused().refusal(cell, like, masked),
-        "torch": lambda: library.refusal(cell, trace, masked),
-        "graph": lambda: captured.refusal(like, trace, ragged),
-    }
-    if name != "auto":
-        reason = refusals[name]()
-        if reason is not None:
-            raise BackendError(f"backend '{name}': {reason}; use 'auto' or 'reference'.")
-        return name
-    return next((each for each, refuses in refusals.items() if refuses() is None), "reference")
+    reason = _refusal(name, cell, like, trace, masked, ragged)
+    if reason is not None:
+        raise BackendError(f"backend '{name}': {reason}; use 'auto' or 'reference'.")
+    return name
+
+
+def _refusal(
+    name: str, cell: Cell, like: Tensor, trace: bool, masked: bool, ragged: bool
+) -> str | None:
+    """Why a backend cannot serve a call, or None when it can."""
+    match name:
+        case "llvm":
+            return _no_llvm(like) or _fused().refusal(cell, like, masked)
+        case "torch":
+            return library.refusal(cell, trace, masked)
+        case "graph":
+            return captured.refusal(like, trace, ragged)
+    return None
 
 
 @cache

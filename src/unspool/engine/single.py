@@ -223,8 +223,8 @@ class SingleStep:
             arguments = self._arguments[self.threads]
             arguments.reset()
             self._side.kernel(arguments.address, self.threads)
-            if arguments.counter.value:
+            if arguments.begun:
                 return
         arguments = self._arguments[1]
-        arguments.counter.value = 0
+        arguments.again()
         self._side.kernel.call(arguments.address)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unspool.engine.arguments import check_arguments
 from unspool.engine.call import Arguments, Call
-from unspool.engine.hoist import hoist, parameter_nodes, single_parameters, with_centred
+from unspool.engine.hoist import hoist, parameter_nodes, single_parameters
 from unspool.engine.language import Cell
 from unspool.engine.llvm import HEADER, WORDS
 from unspool.engine.packing import pack
@@ -92,7 +92,6 @@ class Stream:
             values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
             self._side, self._graph = plan.recurring, cut.core
             self._inputs = _named(streams, len(cut.streams))
-        values = with_centred(values, self._graph.nodes)
         matrices, vectors = parameter_nodes(plan, self._graph.nodes, values)
         call = Call(plan, rows, units, features, 1, matrices=matrices, vectors=vectors)
         self._packed = pack(self._side, matrices)
@@ -152,7 +151,7 @@ class Stream:
 
     def _step_alone(self) -> None:
         arguments = self._arguments[1][self._turn]
-        arguments.counter.value = 0
+        arguments.again()
         self._side.kernel.call(arguments.address)
 
     def _shared_step(self, shared: bool) -> None:
@@ -160,7 +159,7 @@ class Stream:
             arguments = self._arguments[self.threads][self._turn]
             arguments.reset()
             self._side.kernel(arguments.address, self.threads)
-            if arguments.counter.value:
+            if arguments.begun:
                 return
         self._step_alone()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -189,15 +189,18 @@ class Recurrent(nn.Module):
         backend: str,
     ) -> Any:
         self._check(x, lengths, state)
-        starts = iter(self._starts(x.shape[0], state))
+        weights = [dict(given.items()) for given in self.weights.values()]
+        starts = iter(self._starts(weights[0], x.shape[0], state))
+        options = {"lengths": lengths, "trace": trace, "backend": backend}
         y = x.transpose() if isinstance(x, Lookup) else x.transpose(0, 1)  # [T B D]
         finals: list[tuple[Tensor, ...]] = []
         kept: Trace = {}
         for layer in range(self.num_layers):
             below = self.dropout(y) if layer else y
+            first = layer * self.directions
             scanned = [
-                self._direction(layer, direction, below, next(starts), lengths, trace, backend)
-                for direction in range(self.directions)
+                self._direction(given, below, next(starts), reverse=bool(number), **options)
+                for number, given in enumerate(weights[first : first + self.directions])
             ]
             y = scanned[0].outputs
             if self.bidirectional:
@@ -213,39 +216,29 @@ class Recurrent(nn.Module):
         outputs = y.transpose(0, 1)
         return (outputs, final, kept) if trace else (outputs, final)
 
-    def _starts(self, batch: int, state: tuple[Tensor, ...] | None) -> list[tuple[Tensor, ...]]:
+    def _starts(
+        self, weights: Mapping[str, Tensor], batch: int, state: tuple[Tensor, ...] | None
+    ) -> list[tuple[Tensor, ...]]:
         """The state before the first step of every layer and direction, each ``[B H]``."""
         count = self.num_layers * self.directions
         if state is None and not len(self.initial_state):  # one tensor of zeros serves them all
-            zeros = next(iter(self.weights["l0"].values())).new_zeros(batch, self.hidden_size)
+            zeros = next(iter(weights.values())).new_zeros(batch, self.hidden_size)
             return [(zeros,) * len(self.cell.states)] * count
         whole = self.start(batch) if state is None else state
         return [tuple(value[:, index].contiguous() for value in whole) for index in range(count)]
 
     def _direction(
         self,
-        layer: int,
-        direction: int,
+        weights: Mapping[str, Tensor],
         x: Tensor | Lookup,
         start: tuple[Tensor, ...],
-        lengths: Tensor | None,
-        trace: bool,
-        backend: str,
+        **options: Any,
     ) -> Scanned:
+        """One scan, with the options of `scan`."""
         mask = None
         if self.recurrent_dropout.active:
             mask = self.recurrent_dropout.mask(start[0], x.shape[1], self.hidden_size)
-        return scan(
-            self.cell,
-            dict(self.weights[_name(layer, direction)].items()),
-            x,
-            start,
-            lengths=lengths,
-            reverse=direction == 1,
-            mask=mask,
-            trace=trace,
-            backend=backend,
-        )
+        return scan(self.cell, weights, x, start, mask=mask, **options)
 
     def step(
         self, x: Float[Tensor, "B D"], state: tuple[Tensor, ...] | None = None
