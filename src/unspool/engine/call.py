@@ -55,19 +55,27 @@ class Call:
         return widths[left] * self.plan.padded(widths[right])
 
 
-def run_forward(call: Call, training: bool, traced: bool) -> None:
-    """Fill the memory of every node the caller or the backward pass will read."""
-    plan, program = call.plan, call.plan.forward.program
-    core = plan.core
-    kept = plan.schedule.kept if training else frozenset()
+def run_forward(call: Call, training: bool, traced: bool, fed: bool) -> None:
+    """Fill the memory of every node the caller or the backward pass will read.
+
+    Args:
+        call: with the memory of what is read.
+        training: whether there may be a backward pass.
+        traced: whether gates are wanted.
+        fed: whether the program makes its streams itself, from x.
+    """
+    plan, core = call.plan, call.plan.core
+    side = plan.fed if fed else plan.forward
+    program = side.program
+    kept = plan.schedule.kept | plan.schedule.read_backward if training else frozenset()
     gates = [index for _, index in core.gates if traced and index in program.memory]
     leaving = {program.memory[i] for i in (*core.updated, core.output, *gates)}
-    over_time = leaving | {program.memory[i] for i in kept}
+    over_time = leaving | {program.memory[i] for i in kept & program.memory.keys()}
     memory: dict[int, Tensor] = {}
     inside: dict[int, tuple[int, int]] = {}
     for node in program.stored:
         timed = node in over_time
-        if timed and node in plan.reused:
+        if timed and not fed and node in plan.reused:
             memory[node] = call.memory[plan.reused[node]]
             continue
         size = (call.rows.total if timed else call.rows.batch, call.width(node, program.nodes))
@@ -79,12 +87,12 @@ def run_forward(call: Call, training: bool, traced: bool) -> None:
     for index, node in program.memory.items():
         call.memory[index] = memory[node]
     slots: list[tuple[Tensor, bool, Tensor | None]] = []
-    for slot in plan.forward.code.slots:
+    for slot in side.code.slots:
         if slot.kind == "store":
             slots.append((memory[slot.node], slot.node in over_time, None))
         else:
-            slots.append(found(call, core.nodes, program.original[slot.node]))
-    run(call, plan.forward, slots)
+            slots.append(found(call, plan.leaves, program.original[slot.node]))
+    run(call, side, slots)
 
 
 def found(call: Call, nodes: Sequence[Any], index: int) -> tuple[Tensor, bool, Tensor | None]:

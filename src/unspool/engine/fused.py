@@ -18,9 +18,11 @@ from unspool.engine.hoist import (
     filled,
     hoist,
     parameter_nodes,
+    prepare,
     single_parameters,
     sums,
     sums_backward,
+    weights_of_streams,
 )
 from unspool.engine.language import Cell
 from unspool.engine.lookup import Lookup
@@ -70,8 +72,9 @@ def scan(
         packed = x.reshape(T * B, D) if rows.source is None else rows.packed(x)
     units = state[0].shape[-1]
     again = None
-    if isinstance(packed, Tensor) and plan.stacked is not None and units == plan.padded(units):
-        streams, prepared = [packed], []
+    if isinstance(packed, Tensor) and plan.linear is not None:
+        streams = [packed, *weights_of_streams(plan, parameters, units)]
+        prepared = prepare(plan, parameters, units)
     else:
         again = partial(hoist, plan, parameters, packed, units)
         streams, prepared = again()
@@ -95,14 +98,18 @@ def scan(
     return outputs, final, kept
 
 
+# Bytes of the weights of x for each row, up to so many rows, up to which a program multiplies with
+# them itself, step by step: it reads them at every step, and the sums of all steps need not be
+# written down and read again.
+FED_BYTES, FED_ROWS = 2**15, 8
 Hoist = Callable[[], tuple[list[Tensor], list[Tensor]]]
 
 
 class _Core(torch.autograd.Function):
     """The recurrence itself; everything that needs only x has been done.
 
-    Unless that is one product of whole families (`Plan.stacked`): then ``again`` is None, x stands
-    where the stream would, and the product is made in here, which spares a function of its own.
+    Unless that is a sum ``W x + b`` (`Plan.linear`): then ``again`` is None and x, all weights and
+    all biases stand where the streams would. They are made in here, before the loop or in it.
     """
 
     @staticmethod
@@ -118,11 +125,12 @@ class _Core(torch.autograd.Function):
         by_rows, across = scan_team(plan, rows.batch, units)
         call = Call(plan, rows, units, features, by_rows * across, across=across)
         _place_parameters(call, families, prepared)
-        inputs: Sequence[Tensor] = []
-        if again is None:
-            inputs = streams
-            streams = [sums(inputs[0], *_operands(plan, families))]
-        _place_streams(call, streams)
+        inputs: Sequence[Tensor] = streams if again is None else ()
+        fed = again is None and _feeds(plan, inputs[1], rows.batch)
+        if fed:
+            _feed(call, *inputs)
+        else:
+            _place_streams(call, [sums(*inputs)] if inputs else streams)
         for name, value in zip(plan.core.states, state, strict=True):
             node = _state_node(plan, name)
             if node is not None:
@@ -131,7 +139,7 @@ class _Core(torch.autograd.Function):
             mask = mask.clone()  # the backward pass reads it, whatever becomes of the caller's
             call.mask = filled(sorted_rows(mask, rows), plan.padded(units)).contiguous()
         training = any(ctx.needs_input_grad)
-        run_forward(call, training, traced is not None)
+        run_forward(call, training, traced is not None, fed)
         outputs = _unpacked(call, plan.core.output)
         final = [_final(call, call.memory[index]) for index in plan.core.updated]
         traces = []
@@ -143,8 +151,10 @@ class _Core(torch.autograd.Function):
             # The streams are not saved: their memory may hold gates by now (`Plan.reused`).
             ctx.save_for_backward(*families, *prepared, *state, *inputs)
             for stream in plan.streams:
-                if stream not in plan.read_backward:
+                if stream not in plan.schedule.read_backward:
                     call.memory.pop(stream, None)
+            for leaf in plan.fed_leaves.values() if fed else ():
+                call.memory.pop(leaf, None)
             ctx.memory_versions = [(m, m._version) for m in call.memory.values()]
             ctx.call, ctx.split, ctx.mask, ctx.again = call, split, mask, again
             ctx.shapes = [tensor.shape for tensor in tensors]
@@ -166,7 +176,8 @@ class _Core(torch.autograd.Function):
             asked = ctx.needs_input_grad[8:]
             results = run_backward(call, gradients, ctx.shapes, ctx.split, asked)
             if ctx.again is None:
-                _hand_on(call.plan, tensors, asked, results)
+                inputs = tensors[sum(ctx.split) :]
+                results[-1:] = sums_backward(results[-1], inputs, asked[sum(ctx.split) :])
         return (None,) * 8 + tuple(results)
 
 
@@ -181,7 +192,7 @@ def _differentiable_gradients(
     tensors = [tensor.view_as(tensor) for tensor in (*tensors, *streams)]
     families, prepared, state, streams = _parts(tensors, ctx.split)
     if ctx.again is None:
-        streams = [torch.nn.functional.linear(streams[0], *_operands(plan, families))]
+        streams = [torch.nn.functional.linear(*streams)]
     values = single_parameters(plan, dict(zip(plan.families, families, strict=True)))
     values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
     if plan.linear is not None and len(plan.streams) > 0 and len(streams) == 1:
@@ -199,27 +210,6 @@ def _differentiable_gradients(
     for k, gradient in zip(wanted, found, strict=True):
         results[k] = gradient
     return results
-
-
-def _operands(plan: Plan, families: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """The weights and the biases of the streams, where these are whole families."""
-    assert plan.stacked is not None
-    by_name = dict(zip(plan.families, families, strict=True))
-    weight, bias = plan.stacked
-    return by_name[weight], None if bias is None else by_name[bias]
-
-
-def _hand_on(
-    plan: Plan, tensors: Sequence[Tensor], asked: Sequence[bool], results: list[Tensor | None]
-) -> None:
-    """Put what x and two families get in place of the gradient of the streams made of them."""
-    assert plan.stacked is not None and results[-1] is not None
-    names = list(plan.families)
-    places = [-1, *(names.index(name) for name in plan.stacked if name is not None)]
-    wanted = [asked[place] for place in places] + [False] * (3 - len(places))
-    found = sums_backward(results[-1], tensors[-1], tensors[places[1]], wanted)
-    for place, gradient in zip(places, found, strict=False):
-        results[place] = gradient
 
 
 def _parts(tensors: Sequence[Tensor], sizes: list[int]) -> list[Sequence[Tensor]]:
@@ -243,6 +233,24 @@ def _place_parameters(call: Call, families: Sequence[Tensor], prepared: Sequence
     values = single_parameters(plan, {name: given[name] for name in plan.core_families})
     values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
     call.matrices, call.vectors = parameter_nodes(plan, plan.core.nodes, values)
+
+
+def _feeds(plan: Plan, weights: Tensor, rows: int) -> bool:
+    """Whether the products with x stand in the loop: where few weights serve many rows."""
+    return not plan.diagonal and weights.nbytes <= FED_BYTES * min(rows, FED_ROWS)
+
+
+def _feed(call: Call, x: Tensor, weights: Tensor, bias: Tensor | None = None) -> None:
+    """Place x and what makes streams of it, for a program that does so itself."""
+    plan, size = call.plan, call.plan.padded(call.units)
+    assert plan.linear is not None
+    biases = [None] * len(plan.linear) if bias is None else bias.split(size)
+    for (name, added), matrix, vector in zip(plan.linear, weights.split(size), biases, strict=True):
+        call.matrices[plan.fed_leaves[name]] = matrix
+        if added is not None and vector is not None:
+            call.vectors[plan.fed_leaves[added]] = vector.contiguous()
+    [place] = (n for n in plan.fed_leaves.values() if plan.leaves[n].op == "input")
+    call.memory[place] = x.contiguous()
 
 
 def _place_streams(call: Call, streams: Sequence[Tensor]) -> None:

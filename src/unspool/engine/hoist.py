@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,54 +19,78 @@ from unspool.engine.reference import TORCH, dense_blocks
 def hoist(
     plan: Plan, parameters: Mapping[str, Tensor], packed: Tensor | Lookup, units: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """What needs only x, for all steps at once: streams, and parameters computed beforehand."""
-    if plan.linear is not None and not plan.schedule.split.prepared:
-        if isinstance(packed, Lookup):
-            table = _stacked_streams(plan, parameters, packed.table, units)
-            return [Lookup(table, packed.tokens).rows()[0]], []
-        return [_stacked_streams(plan, parameters, packed, units)], []
+    """What needs only x, for all steps at once: streams, and parameters computed beforehand.
+
+    Streams that are sums ``W x + b`` are one tensor, side by side.
+    """
+    cut = plan.schedule.split
+    prepared = prepare(plan, parameters, units)
+    if plan.linear is not None:
+        weights, *bias = weights_of_streams(plan, parameters, units)
+        given = packed if isinstance(packed, Tensor) else packed.table
+        made = torch.nn.functional.linear(given, weights, *bias)
+        return [made if given is packed else Lookup(made, packed.tokens).rows()[0]], prepared
     if isinstance(packed, Lookup):
         packed = packed.rows()[0]
-    whole, cut = plan.schedule.split.whole, plan.schedule.split
-    values: dict[int, Tensor] = {}
+    value = _evaluator(plan, parameters, packed, units)
+    streams = []
+    for index in cut.streams:
+        width = resolve(cut.whole.nodes[index].shape[0], packed.shape[1], units)
+        result = value(index).expand(packed.shape[0], width)
+        streams.append(filled(result, plan.padded(width)).contiguous())
+    return streams, prepared
+
+
+def prepare(plan: Plan, parameters: Mapping[str, Tensor], units: int) -> list[Tensor]:
+    """Parameters of the core that are computed from others, once for all steps."""
+    if not plan.schedule.split.prepared:
+        return []
+    value = _evaluator(plan, parameters, None, units)
+    return [value(index) for index in plan.schedule.split.prepared]
+
+
+def _evaluator(
+    plan: Plan, parameters: Mapping[str, Tensor], packed: Tensor | None, units: int
+) -> Callable[[int], Tensor]:
+    """Nodes of the whole step that need no state, each computed once."""
+    whole = plan.schedule.split.whole
     single = single_parameters(plan, parameters)
+    like = next(iter(parameters.values())) if packed is None else packed
+    features = 0 if packed is None else packed.shape[1]
+    values: dict[int, Tensor] = {}
 
     def value(index: int) -> Tensor:
         if index not in values:
             node = whole.nodes[index]
             match node.op:
                 case "input":
+                    assert packed is not None
                     result = packed
                 case "parameter":
                     result = single[node.name]
                 case "constant":
-                    result = packed.new_tensor(node.value)
+                    result = like.new_tensor(node.value)
                 case "inverse_width":
-                    result = packed.new_tensor(1.0 / resolve(node.name, packed.shape[1], units))
+                    result = like.new_tensor(1.0 / resolve(node.name, features, units))
                 case _:
                     result = TORCH[node.op](*(value(arg) for arg in node.args))
             values[index] = result
         return values[index]
 
-    streams = []
-    for index in cut.streams:
-        width = resolve(whole.nodes[index].shape[0], packed.shape[1], units)
-        result = value(index).expand(packed.shape[0], width)
-        streams.append(filled(result, plan.padded(width)).contiguous())
-    prepared = [value(index) for index in cut.prepared]
-    return streams, prepared
+    return value
 
 
-def _stacked_streams(
-    plan: Plan, parameters: Mapping[str, Tensor], packed: Tensor, units: int
-) -> Tensor:
-    """All streams side by side from one product, each filled up to whole panels."""
+def weights_of_streams(
+    plan: Plan, parameters: Mapping[str, Tensor], units: int
+) -> tuple[Tensor, ...]:
+    """Of streams that are sums ``W x + b``: all weights, and all biases where there are any.
+
+    Gate by gate, each filled up to whole panels.
+    """
     assert plan.linear is not None
     weights = _rows_of(plan, parameters, [weight for weight, _ in plan.linear], units)
     bias = _biases(plan, parameters, [bias for _, bias in plan.linear], units)
-    if POOL.keeps(len(packed), len(weights), packed.dtype):
-        return Sums.apply(packed, weights, bias)
-    return torch.nn.functional.linear(packed, weights, bias)
+    return (weights,) if bias is None else (weights, bias)
 
 
 def _biases(
@@ -85,22 +108,7 @@ def _biases(
     return torch.cat([zeros if name is None else next(parts) for name in names])
 
 
-class Sums(torch.autograd.Function):
-    """``x W^T + b`` in memory of the pool; what `torch.addmm` computes."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
-        """The sums, ``[N, rows of W]``."""
-        ctx.save_for_backward(x, weights)
-        return sums(x, weights, bias)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Of each operand that asks for one, made of operations that can be differentiated."""
-        return sums_backward(gradients[0], *ctx.saved_tensors, ctx.needs_input_grad)
-
-
-def sums(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
+def sums(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x W^T + b`` in memory of the pool."""
     result = POOL.empty(len(x), len(weights), x.dtype)
     if bias is None:
@@ -109,16 +117,16 @@ def sums(x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def sums_backward(
-    given: Tensor, x: Tensor, weights: Tensor, asked: Sequence[bool]
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of the operands of `sums` that are asked for."""
-    of_x, of_weights, of_bias = asked
-    again = torch.is_grad_enabled()
-    return (
-        torch.mm(given, weights) if of_x else None,
-        (torch.mm(given.t(), x) if again else sum_of_outer((given, x))) if of_weights else None,
-        torch.mm(given.new_ones(1, len(given)), given)[0] if of_bias else None,
+    given: Tensor, inputs: Sequence[Tensor], asked: Sequence[bool]
+) -> list[Tensor | None]:
+    """Gradients of what `sums` was given, of those that are asked for."""
+    x, weights = inputs[:2]
+    made = (
+        lambda: given @ weights,
+        lambda: sum_of_outer((given, x)),
+        lambda: torch.mm(given.new_ones(1, len(given)), given)[0],
     )
+    return [make() if wanted else None for make, wanted in zip(made, asked, strict=False)]
 
 
 def _rows_of(plan: Plan, parameters: Mapping[str, Tensor], names: list[str], units: int) -> Tensor:

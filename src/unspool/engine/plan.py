@@ -16,9 +16,10 @@ from unspool.engine.gradient import CENTRED
 from unspool.engine.graph import Graph, mask_recurrent_products
 from unspool.engine.language import Cell
 from unspool.engine.llvm import Code, generate
+from unspool.engine.nodes import Node
 from unspool.engine.products import product_code
 from unspool.engine.schedule import Schedule, schedule
-from unspool.engine.stages import Program, Stage
+from unspool.engine.stages import Program
 from unspool.errors import BackendError
 
 
@@ -43,15 +44,6 @@ class Plan:
         self.linear = linear_streams(self)
 
     @cached_property
-    def read_backward(self) -> frozenset[int]:
-        """Inputs of the core that the way back reads as well."""
-        program = self.schedule.backward
-        read = {index for stage in program.stages for index in _reads(program, stage)}
-        operands = self.schedule.gradient.operands
-        found = {program.original[index] for index in read if index in program.original}
-        return frozenset(self.streams) & (found | operands)
-
-    @cached_property
     def reused(self) -> dict[int, int]:
         """Stored values of the forward program that can lie where an input of the core lay.
 
@@ -68,10 +60,10 @@ class Plan:
         ends = {*self.core.updated, self.core.output}
         kept = {program.memory[index] for index in program.memory if index not in ends}
         gates = {index for _, index in self.core.gates}
-        free = [s for s in self.streams if s not in self.read_backward and s not in gates]
+        free = [s for s in self.streams if s not in self.schedule.read_backward and s not in gates]
         last: dict[int, int] = {}
         for number, stage in enumerate(program.stages):
-            for index in _reads(program, stage):
+            for index in stage.read(program.nodes):
                 last[index] = number
         found: dict[int, int] = {}
         for number, stage in enumerate(program.stages):
@@ -96,25 +88,6 @@ class Plan:
     def parameter_nodes(self) -> dict[str, int]:
         """The core's parameters by name."""
         return {n.name: i for i, n in enumerate(self.core.nodes) if n.op == "parameter"}
-
-    @cached_property
-    def stacked(self) -> tuple[str, str | None] | None:
-        """Families whose gates, as they lie, are all weights of the streams and all biases."""
-        if self.linear is None or self.schedule.split.prepared:
-            return None
-        weight = self._family_of([name for name, _ in self.linear])
-        names = [name for _, name in self.linear]
-        bias = None if set(names) == {None} else self._family_of(names)
-        alone = weight is not None and not {weight, bias} & {*self.core_families}
-        return (weight, bias) if alone and (bias or set(names) == {None}) else None
-
-    def _family_of(self, names: Sequence[str | None]) -> str | None:
-        """The family whose gates these are, in its order."""
-        for family in self.families.values():
-            gates = [f"{family.name}.{gate}" if gate else family.name for gate in family.gates]
-            if gates == list(names):
-                return family.name
-        return None
 
     @cached_property
     def learnt_whole(self) -> tuple[str, int] | None:
@@ -171,6 +144,26 @@ class Plan:
         return Side(self, self.schedule.forward, reverse=False)
 
     @cached_property
+    def fed(self) -> Side:
+        """The step's program with the products with x in it; compiled when first needed."""
+        return Side(self, self.schedule.fed, reverse=False)
+
+    @cached_property
+    def leaves(self) -> tuple[Node, ...]:
+        """The core's nodes and after them those of the whole step, as `fed` numbers its leaves."""
+        return (*self.core.nodes, *self.schedule.split.whole.nodes)
+
+    @cached_property
+    def fed_leaves(self) -> dict[str, int]:
+        """What the `fed` program reads besides the core's leaves, by name; x by its own."""
+        first = len(self.core.nodes)
+        return {
+            self.leaves[number].name: number
+            for number in self.schedule.fed.original.values()
+            if number >= first and self.leaves[number].name
+        }
+
+    @cached_property
     def backward(self) -> Side:
         """The gradient's program; compiled when first needed."""
         return Side(self, self.schedule.backward, reverse=True)
@@ -209,14 +202,6 @@ class Plan:
         """A width filled up to whole panels."""
         panel = 2 * self.lanes
         return -(-width // panel) * panel
-
-
-def _reads(program: Program, stage: Stage) -> set[int]:
-    """Nodes a stage takes from memory or from earlier stages."""
-    made = (*stage.nodes, *stage.sums, *stage.scalars)
-    read = {arg for node in made for arg in program.nodes[node].args}
-    read |= {operand for group in stage.groups for sums in group.terms for _, operand, _ in sums}
-    return read | {node for _, node in (*stage.carries, *stage.learnt)}
 
 
 class Side:

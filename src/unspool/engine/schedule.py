@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from unspool.engine.gradient import Gradient, gradient
-from unspool.engine.graph import Graph
+from unspool.engine.graph import Graph, Node
 from unspool.engine.split import Split, split
 from unspool.engine.stages import CHEAP, FUNCTIONS, Program, arrange, is_vector
 
@@ -45,6 +46,49 @@ class Schedule:
         traced = [index for _, index in core.gates if core.nodes[index].op != "input"]
         wanted = [*core.updated, core.output, *sorted(self.kept), *traced]
         return arrange(core.nodes, wanted, frozenset(), {}, {})
+
+    @cached_property
+    def read_backward(self) -> frozenset[int]:
+        """Inputs of the core that the way back reads as well."""
+        program = self.backward
+        read = {index for stage in program.stages for index in stage.read(program.nodes)}
+        found = {program.original[index] for index in read if index in program.original}
+        streams = {i for i, node in enumerate(self.split.core.nodes) if node.op == "input"}
+        return frozenset(streams & (found | self.gradient.operands))
+
+    @cached_property
+    def fed(self) -> Program:
+        """The core forwards from x itself: what is hoisted stands in the step, and is not kept.
+
+        Leaves of the whole step are numbered after the nodes of the core.
+        """
+        core, whole = self.split.core, self.split.whole
+        nodes: list[Node] = []
+        numbers: list[int] = []
+        moved: dict[int, int] = {}
+
+        def add(number: int, node: Node, offset: int) -> None:
+            args = tuple(moved[offset + arg] for arg in node.args)
+            moved[number] = len(nodes)
+            nodes.append(replace(node, args=args))
+            numbers.append(number)
+
+        for index in sorted(_with_operands(whole.nodes, self.split.streams)):
+            add(len(core.nodes) + index, whole.nodes[index], len(core.nodes))
+        streams = iter(self.split.streams)
+        for index, node in enumerate(core.nodes):
+            if node.op == "input":
+                moved[index] = moved[len(core.nodes) + next(streams)]
+            else:
+                add(index, node, 0)
+        kept = sorted(self.kept | self.read_backward | {index for _, index in core.gates})
+        wanted = {index: moved[index] for index in (*core.updated, core.output, *kept)}
+        program = arrange(tuple(nodes), wanted.values(), frozenset(), {}, {})
+        return replace(
+            program,
+            memory={index: program.memory[place] for index, place in wanted.items()},
+            original={place: numbers[index] for place, index in program.original.items()},
+        )
 
     @cached_property
     def step(self) -> Program:
@@ -90,6 +134,18 @@ class Schedule:
                     if len(full.nodes[leaf].shape) == 1:
                         learnt[leaf] = node
         return arrange(full.nodes, wanted, frozenset(given), carries, learnt)
+
+
+def _with_operands(nodes: Sequence[Node], roots: Iterable[int]) -> set[int]:
+    """Some nodes and all they are made of."""
+    found: set[int] = set()
+    pending = list(roots)
+    while pending:
+        index = pending.pop()
+        if index not in found:
+            found.add(index)
+            pending.extend(nodes[index].args)
+    return found
 
 
 def schedule(graph: Graph) -> Schedule:

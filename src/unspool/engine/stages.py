@@ -7,7 +7,7 @@ stage. Everything else is computed in the sweep in which its operands appear.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from unspool.engine.graph import Node
@@ -61,6 +61,15 @@ class Stage:
     scalars: tuple[int, ...]
     carries: tuple[tuple[int, int], ...] = ()
     learnt: tuple[tuple[int, int], ...] = ()
+
+    def read(self, nodes: Sequence[Node]) -> set[int]:
+        """Nodes it takes from memory or from earlier stages."""
+        made = (*self.nodes, *self.sums, *self.scalars)
+        found = {arg for node in made for arg in nodes[node].args}
+        found |= {
+            operand for group in self.groups for sums in group.terms for _, operand, _ in sums
+        }
+        return found | {node for _, node in (*self.carries, *self.learnt)}
 
 
 @dataclass(frozen=True, slots=True)
