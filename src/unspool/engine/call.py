@@ -64,13 +64,10 @@ def run_forward(call: Call, training: bool, traced: bool, fed: bool) -> None:
         traced: whether gates are wanted.
         fed: whether the program makes its streams itself, from x.
     """
-    plan, core = call.plan, call.plan.core
+    plan = call.plan
     side = plan.fed if fed else plan.forward
     program = side.program
-    kept = plan.schedule.kept | plan.schedule.read_backward if training else frozenset()
-    gates = [index for _, index in core.gates if traced and index in program.memory]
-    leaving = {program.memory[i] for i in (*core.updated, core.output, *gates)}
-    over_time = leaving | {program.memory[i] for i in kept & program.memory.keys()}
+    leaving, over_time = side.over_time(training, traced)
     memory: dict[int, Tensor] = {}
     inside: dict[int, tuple[int, int]] = {}
     for node in program.stored:

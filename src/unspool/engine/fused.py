@@ -268,12 +268,10 @@ def _unpacked(call: Call, node: int) -> Tensor:
     rows, value = call.rows, call.memory[node]
     axis = axis_of(call.plan.core.nodes[node])
     width = {"H": call.units, "D": call.features}[axis]
-    padding = value.shape[-1] != width
-    value = value[:, :width]
-    if rows.source is None:
-        whole = value.view(rows.steps, rows.batch, width)
-        return whole.clone() if padding else whole
-    return rows.spread(value)
+    if rows.source is not None:
+        return rows.spread(value[:, :width])
+    whole = value.view(rows.steps, rows.batch, -1)
+    return whole if value.shape[1] == width else whole[..., :width].clone()
 
 
 def _trace(call: Call, node: int, training: bool) -> Tensor:

@@ -131,19 +131,14 @@ def sums_backward(
 
 def _rows_of(plan: Plan, parameters: Mapping[str, Tensor], names: list[str], units: int) -> Tensor:
     """Gates of one or several families stacked in the given order, each padded to panels."""
-    plain = [name.removesuffix(CENTRED) for name in names]
-    letters = {name.partition(".")[0] for name in plain}
     padded = plan.padded(units)
-    alike = names in (plain, [name + CENTRED for name in plain])
-    if len(letters) == 1 and alike:
-        family = plan.families[letters.copy().pop()]
-        if [f"{family.name}.{g}" if g else family.name for g in family.gates] == plain:
-            whole = parameters[family.name]
-            if padded == units and names == plain:
-                return whole
-            parts = whole.unflatten(0, (len(names), -1))
-            parts = parts if names == plain else centred(parts, 1)
-            return filled_axis(parts, padded, 1).flatten(0, 1)
+    if tuple(names) in plan.whole_families:
+        family, around = plan.whole_families[tuple(names)]
+        whole = parameters[family]
+        if padded == units and not around:
+            return whole
+        parts = whole.unflatten(0, (len(names), -1))
+        return filled_axis(centred(parts, 1) if around else parts, padded, 1).flatten(0, 1)
     single = single_parameters(plan, parameters)
     return torch.cat([filled_axis(single[name], padded, 0) for name in names])
 
@@ -158,7 +153,7 @@ def single_parameters(plan: Plan, parameters: Mapping[str, Tensor]) -> dict[str,
         if family.name not in parameters:
             continue
         whole = parameters[family.name]
-        names = [f"{family.name}.{gate}" if gate else family.name for gate in family.gates]
+        names = plan.gates[family.name]
         parts: Sequence[Tensor] = whole.chunk(len(names))
         if _is_blocks(family.shape):
             parts = [dense_blocks(part) for part in parts]

@@ -102,7 +102,7 @@ class Plan:
         family = self.families.get(next(iter(adjoints), "").partition(".")[0])
         if self.linear is None or family is None or len(family.shape) != 2 or len(operands) != 1:
             return None
-        gates = [f"{family.name}.{gate}" if gate else family.name for gate in family.gates]
+        gates = self.gates[family.name]
         if set(gates) != set(adjoints) or len(gates) != len(full.matrices):
             return None
         places = [program.memory[adjoints[gate]] for gate in gates]
@@ -117,6 +117,26 @@ class Plan:
         names = (name.removesuffix(CENTRED) for name in self.parameter_nodes)
         letters = {name.partition(".")[0] for name in names}
         return [name for name in self.families if name in letters]
+
+    @cached_property
+    def gates(self) -> dict[str, tuple[str, ...]]:
+        """For each family the names of its gates' parameters, in its order."""
+        return {
+            family.name: tuple(
+                f"{family.name}.{gate}" if gate else family.name for gate in family.gates
+            )
+            for family in self.families.values()
+        }
+
+    @cached_property
+    def whole_families(self) -> dict[tuple[str, ...], tuple[str, bool]]:
+        """By the names of all its gates a family, and whether it is centred."""
+        plain = {names: (family, False) for family, names in self.gates.items()}
+        around = {
+            tuple(name + CENTRED for name in names): (family, True)
+            for family, names in self.gates.items()
+        }
+        return plain | around
 
     @cached_property
     def centred(self) -> frozenset[str]:
@@ -215,9 +235,21 @@ class Side:
     def __init__(self, plan: Plan, program: Program, reverse: bool, unpacked: bool = False) -> None:
         name = str(plan.dtype).removeprefix("torch.")
         self.plan, self.program = plan, program
+        self._over_time: dict[tuple[bool, bool], tuple[frozenset[int], frozenset[int]]] = {}
         self.code: Code = generate(program, name, kernels.host(), reverse, unpacked)
         self.kernel = kernels.kernel(self.code.text)
         self.products = [_functions(name, wide, rows) for wide, rows in self.code.products]
+
+    def over_time(self, training: bool, traced: bool) -> tuple[frozenset[int], frozenset[int]]:
+        """Stored nodes that leave a forward call, and with them all that time moves."""
+        if (training, traced) not in self._over_time:
+            core, schedule, memory = self.plan.core, self.plan.schedule, self.program.memory
+            ends = {*core.updated, core.output, *(i for _, i in core.gates if traced)}
+            kept = schedule.kept | schedule.read_backward if training else frozenset()
+            leaving = frozenset(memory[index] for index in ends & memory.keys())
+            inside = frozenset(memory[index] for index in kept & memory.keys())
+            self._over_time[training, traced] = leaving, leaving | inside
+        return self._over_time[training, traced]
 
     @cached_property
     def heads_of_terms(self) -> list[int]:
