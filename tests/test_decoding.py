@@ -399,6 +399,17 @@ def test_packed_weights_are_packed_again_only_when_half_the_rows_are_left(rng, m
     assert packed == [8, 4, 1, 6]
 
 
+def test_a_beam_of_one_input_packs_the_weights_once_for_all_it_will_follow(rng, monkeypatch):
+    packed, pack = [], text_stream._packed
+    monkeypatch.setattr(
+        text_stream, "_packed", lambda stack, rows: packed.append(rows) or pack(stack, rows)
+    )
+    model = make(rng, backend="auto")
+    memory = model.encode(*texts(rng, rows=1))
+    decode(model, memory, beam(3), 5, min_length=5)
+    assert packed == [3]
+
+
 # Language models
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from unspool.engine import kernels
 from unspool.engine.control import I64, WORDS, Function
+from unspool.engine.memory import POOL
 from unspool.engine.plan import Plan, Side
 from unspool.engine.vectors import FLOATS, Vectors
 
@@ -62,8 +63,9 @@ def _panels(plan: Plan, given: Sequence[Tensor], heads: int, fold: int, jobs: li
         heads = 1
     height, depth = units // heads, depth // heads
     step = len(given) * wide
-    make = torch.empty if padded == units else torch.zeros
-    whole = make(padded // wide, depth, step, dtype=plan.dtype)
+    whole = POOL.empty(padded // wide, depth * step, plan.dtype).view(-1, depth, step)
+    if padded > units:
+        whole.zero_()
     size = plan.dtype.itemsize
     for number, matrix in enumerate(given):
         row, column = matrix.stride()

@@ -63,7 +63,8 @@ def decode(
     bounds = Bounds.of(len(memory), max_length, min_length, settings.no_repeat)
     penalty = settings.length_penalty
     with torch.no_grad():
-        model = model.stream() if isinstance(model, EncoderDecoder) else model
+        if isinstance(model, EncoderDecoder):
+            model = model.stream(len(memory) * (settings.beam if sampling is None else 1))
         if sampling is None and settings.beam > 1:
             return beam_search(model, memory, settings, bounds, weights)
         if sampling is None:

@@ -263,11 +263,15 @@ class EncoderDecoder(nn.Module):
         """Read one more token of every text; see `RecurrentDecoder.step`."""
         return self.decoder.step(tokens, state, memory, weights)
 
-    def stream(self) -> TextStream | EncoderDecoder:
-        """The same step on weights that are packed once, for a search; without gradients."""
+    def stream(self, rows: int = 1) -> TextStream | EncoderDecoder:
+        """The same step on weights that are packed once, for a search; without gradients.
+
+        Args:
+            rows: texts that will be followed at once.
+        """
         if isinstance(self.decoder, TransformerDecoder):
             return self
-        return TextStream(self.decoder)
+        return TextStream(self.decoder, rows)
 
 
 def build_encoder_decoder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +25,8 @@ class TextStream:
 
     Args:
         decoder: in evaluation mode, on the CPU; see `streams`.
+        rows: how many there will be after the first step, where a search begins with fewer: the
+            first step is packed for them already.
 
     Example:
         >>> from unspool.cells import CELLS
@@ -37,8 +40,8 @@ class TextStream:
         True
     """
 
-    def __init__(self, decoder: RecurrentDecoder) -> None:
-        self.decoder = decoder
+    def __init__(self, decoder: RecurrentDecoder, rows: int = 1) -> None:
+        self.decoder, self._rows = decoder, rows
         self.begin, self.end = decoder.begin, decoder.end
         self._layers: list[Stream] = []
 
@@ -47,14 +50,15 @@ class TextStream:
         self, tokens: Tensor, state: State, memory: Memory, weights: bool = False
     ) -> tuple[Tensor, State, Tensor | None]:
         """As `RecurrentDecoder.step`."""
-        read = self._read if streams(self.decoder.recurrent, len(tokens)) else None
+        rows, self._rows = max(self._rows, len(tokens)), 0
+        read = partial(self._read, rows) if streams(self.decoder.recurrent, rows) else None
         return self.decoder.step(tokens, state, memory, weights, read)
 
-    def _read(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step of the stack."""
+    def _read(self, rows: int, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step of the stack, on weights packed for so many rows if they have to be."""
         R, stack = len(x), self.decoder.recurrent
-        if not self._layers or not R <= self._layers[0].batch < 2 * R:
-            self._layers = _packed(stack, R)
+        if not self._layers or not rows <= self._layers[0].batch < 2 * rows:
+            self._layers = _packed(stack, rows)
         more = self._layers[0].batch - R  # rows of answers that are found: they read zeros
         after, y = [], x
         for index, layer in enumerate(self._layers):
