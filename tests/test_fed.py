@@ -7,9 +7,11 @@ from scanning import assert_same, draw_case, everything, lengths_for, unchecked
 from tolerance import assert_close
 from unspool.cells import CELLS
 from unspool.engine import fused
-from unspool.engine.language import cell, exp, sigmoid, tanh
+from unspool.engine.language import cell, exp, log, sigmoid, tanh
+from unspool.engine.lookup import Lookup
 from unspool.engine.plan import plan_of
 from unspool.engine.scan import scan
+from unspool.layers.recurrent import Recurrent
 
 PLANS = {name: plan_of(CELLS[name], False, torch.float64) for name in CELLS}
 FED = [name for name, plan in PLANS.items() if plan.linear is not None and not plan.diagonal]
@@ -20,6 +22,12 @@ def weighed(x, h, W, U, b, p):
     a = sigmoid(W.a @ x + U.a @ h + b.a)
     n = tanh(W.n @ x + U.n @ h)
     return sigmoid(p.q) * h * a + exp(p.r) * n
+
+
+@cell(state="h")
+def squared_first(x, h, W, U, p):
+    a = W.a @ x
+    return sigmoid(p.q) * h + tanh(log(1 + a * a) + U.h @ h)
 
 
 @pytest.fixture
@@ -58,6 +66,21 @@ def test_parameters_computed_beforehand_learn_beside_several_sums_with_x(units, 
     expected = everything(weighed, "reference", case)
     assert_close(everything(weighed, "llvm", case), expected)
     assert chosen[0] == [always]
+
+
+@pytest.mark.parametrize("member", [weighed, squared_first], ids=["sums", "no sums"])
+def test_parameters_computed_beforehand_serve_inputs_that_are_looked_up(member, rng):
+    layer = Recurrent(member, 5, 7)
+    loop = Recurrent(member, 5, 7, backend="reference")
+    loop.load_state_dict(layer.state_dict())
+    table = torch.randn(4, 5, generator=rng, requires_grad=True)
+    tokens = torch.randint(4, (3, 6), generator=rng)
+    found = []
+    for each, x in ((layer, Lookup(table, tokens)), (loop, table[tokens])):
+        outputs, _ = each(x)
+        parameters = [table, *each.parameters()]
+        found.append([outputs, *torch.autograd.grad(outputs.square().sum(), parameters)])
+    assert_close(*found)
 
 
 @pytest.mark.parametrize("name", ["lstm", "layer_norm_lstm"])
