@@ -195,7 +195,7 @@ def _differentiable_gradients(
         streams = [torch.nn.functional.linear(*streams)]
     values = single_parameters(plan, dict(zip(plan.families, families, strict=True)))
     values |= {f"p{number}": tensor for number, tensor in enumerate(prepared)}
-    if plan.linear is not None and len(plan.streams) > 0 and len(streams) == 1:
+    if plan.linear is not None:
         streams = streams[0].split(plan.padded(call.units), 1)
     widths = [resolve(plan.core.nodes[i].shape[0], call.features, call.units) for i in plan.streams]
     cut = [stream[:, :width] for stream, width in zip(streams, widths, strict=True)]
@@ -255,7 +255,7 @@ def _feed(call: Call, x: Tensor, weights: Tensor, bias: Tensor | None = None) ->
 
 def _place_streams(call: Call, streams: Sequence[Tensor]) -> None:
     plan = call.plan
-    if plan.linear is not None and len(streams) == 1 and len(plan.streams) >= 1:
+    if plan.linear is not None:
         parts = streams[0].chunk(len(plan.streams), 1)
         call.memory |= zip(plan.streams, parts, strict=True)
     else:

@@ -34,7 +34,6 @@ class Sweeps:
         f = self.f
         with f.loop(I64(0), f.rows) as row:
             numbers: dict[int, ir.Value] = {}
-            self._find_numbers(row)
             for stage in stages:
                 gathered = {index: self._register(index) for index in stage.sums}
                 with f.loop(*f.panels[stage.axis, 1]) as p:
@@ -42,16 +41,6 @@ class Sweeps:
                     self.equations(stage, row, unit, {}, numbers, gathered)
                 made = {index: self.b.load(place) for index, place in gathered.items()}
                 self._numbers(stage, row, made, numbers)
-
-    def _find_numbers(self, row: ir.Value) -> None:
-        """Compute where a row's numbers lie outside of the loops over its units.
-
-        The same addresses are asked for inside, where the optimiser finds them made already.
-        """
-        f = self.f
-        for k, slot in enumerate(f.slots):
-            if axis_of(f.nodes[slot.node]) == "1":
-                self.b.gep(f.base[k], [f.at(k, row)])
 
     def _register(self, index: int) -> ir.Value:
         """A variable for a row sum; the optimiser makes a register of it."""
