@@ -7,7 +7,7 @@ from scanning import assert_same, draw_case, everything, lengths_for, unchecked
 from tolerance import assert_close
 from unspool.cells import CELLS
 from unspool.engine import fused
-from unspool.engine.language import cell, exp, log, sigmoid, tanh
+from unspool.engine.language import cell, exp, layer_norm, log, sigmoid, tanh
 from unspool.engine.lookup import Lookup
 from unspool.engine.plan import plan_of
 from unspool.engine.scan import scan
@@ -28,6 +28,12 @@ def weighed(x, h, W, U, b, p):
 def squared_first(x, h, W, U, p):
     a = W.a @ x
     return sigmoid(p.q) * h + tanh(log(1 + a * a) + U.h @ h)
+
+
+@cell(state="h")
+def normed_by_feature(x, h, Q, W, U, k):
+    y = sigmoid(Q.q @ h) * x * layer_norm(k.s, k.g, k.o)
+    return tanh(W.h @ y + U.h @ h)
 
 
 @pytest.fixture
@@ -66,6 +72,13 @@ def test_parameters_computed_beforehand_learn_beside_several_sums_with_x(units, 
     expected = everything(weighed, "reference", case)
     assert_close(everything(weighed, "llvm", case), expected)
     assert chosen[0] == [always]
+
+
+def test_parameters_computed_beforehand_may_be_as_wide_as_the_input(chosen):
+    case = draw_case(normed_by_feature, (4, 3, 5, 7))
+    expected = everything(normed_by_feature, "reference", case)
+    assert_close(everything(normed_by_feature, "llvm", case), expected)
+    assert not chosen[0]
 
 
 @pytest.mark.parametrize("member", [weighed, squared_first], ids=["sums", "no sums"])

@@ -74,7 +74,7 @@ def scan(
     again = None
     if isinstance(packed, Tensor) and plan.linear is not None:
         streams = [packed, *weights_of_streams(plan, parameters, units)]
-        prepared = prepare(plan, parameters, units)
+        prepared = prepare(plan, parameters, units, D)
     else:
         again = partial(hoist, plan, parameters, packed, units)
         streams, prepared = again()

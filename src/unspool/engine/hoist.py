@@ -24,7 +24,7 @@ def hoist(
     Streams that are sums ``W x + b`` are one tensor, side by side.
     """
     cut = plan.schedule.split
-    prepared = prepare(plan, parameters, units)
+    prepared = prepare(plan, parameters, units, packed.shape[-1])
     if plan.linear is not None:
         weights, *bias = weights_of_streams(plan, parameters, units)
         given = packed if isinstance(packed, Tensor) else packed.table
@@ -32,7 +32,7 @@ def hoist(
         return [made if given is packed else Lookup(made, packed.tokens).rows()[0]], prepared
     if isinstance(packed, Lookup):
         packed = packed.rows()[0]
-    value = _evaluator(plan, parameters, packed, units)
+    value = _evaluator(plan, parameters, units, packed.shape[1], packed)
     streams = []
     for index in cut.streams:
         width = resolve(cut.whole.nodes[index].shape[0], packed.shape[1], units)
@@ -41,22 +41,27 @@ def hoist(
     return streams, prepared
 
 
-def prepare(plan: Plan, parameters: Mapping[str, Tensor], units: int) -> list[Tensor]:
+def prepare(
+    plan: Plan, parameters: Mapping[str, Tensor], units: int, features: int
+) -> list[Tensor]:
     """Parameters of the core that are computed from others, once for all steps."""
     if not plan.schedule.split.prepared:
         return []
-    value = _evaluator(plan, parameters, None, units)
+    value = _evaluator(plan, parameters, units, features)
     return [value(index) for index in plan.schedule.split.prepared]
 
 
 def _evaluator(
-    plan: Plan, parameters: Mapping[str, Tensor], packed: Tensor | None, units: int
+    plan: Plan,
+    parameters: Mapping[str, Tensor],
+    units: int,
+    features: int,
+    packed: Tensor | None = None,
 ) -> Callable[[int], Tensor]:
-    """Nodes of the whole step that need no state, each computed once."""
+    """Nodes of the whole step that need no state, each computed once; x for those that read it."""
     whole = plan.schedule.split.whole
     single = single_parameters(plan, parameters)
-    like = next(iter(parameters.values())) if packed is None else packed
-    features = 0 if packed is None else packed.shape[1]
+    like = next(iter(parameters.values()))
     values: dict[int, Tensor] = {}
 
     def value(index: int) -> Tensor:
@@ -121,12 +126,11 @@ def sums_backward(
 ) -> list[Tensor | None]:
     """Gradients of what `sums` was given, of those that are asked for."""
     x, weights = inputs[:2]
-    made = (
-        lambda: given @ weights,
-        lambda: sum_of_outer((given, x)),
-        lambda: torch.mm(given.new_ones(1, len(given)), given)[0],
-    )
-    return [make() if wanted else None for make, wanted in zip(made, asked, strict=False)]
+    of_x, of_weights, *of_bias = asked
+    found = [given @ weights if of_x else None, sum_of_outer((given, x)) if of_weights else None]
+    for wanted in of_bias:
+        found.append(torch.mm(given.new_ones(1, len(given)), given)[0] if wanted else None)
+    return found
 
 
 def _rows_of(plan: Plan, parameters: Mapping[str, Tensor], names: list[str], units: int) -> Tensor:
