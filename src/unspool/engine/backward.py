@@ -284,7 +284,7 @@ def _of_parameters(
         if family.name in whole or family.name not in plan.core_families:
             results.append(whole.get(family.name))
             continue
-        names = plan.gates[family.name]
+        names = plan.gate_parameters[family.name]
         total = _stacked([found.get(name) for name in names], shape, family, plan.dtype)
         arounds = [found.get(name + CENTRED) for name in names]
         if len(shape) == 3:  # the mean is that of a row of the whole matrix, not of a block

@@ -153,8 +153,8 @@ class Arguments:
         words += [each.shape[1] for each in packed]
         words += [ctypes.addressof(each) for each in side.products]
         self._counters = len(words)
-        words += [0] * (MEETING_WORDS * (2 + call.threads // call.across))
-        self.words = array("q", words)
+        self._zeros = array("q", [0] * (MEETING_WORDS * (2 + call.threads // call.across)))
+        self.words = array("q", words) + self._zeros
         self.address = self.words.buffer_info()[0]
         self.words[COUNTER] = self.address + 8 * self._counters
         self.words[ARRIVED] = self.words[COUNTER] + 8 * MEETING_WORDS
@@ -167,8 +167,7 @@ class Arguments:
 
     def reset(self) -> None:
         """Make ready for one more run by several threads; for one `again` is enough."""
-        for number in range(self._counters, len(self.words)):
-            self.words[number] = 0
+        self.words[self._counters :] = self._zeros  # as many words, so that the array stays
 
     def again(self) -> None:
         """Make ready for one more run by one thread."""

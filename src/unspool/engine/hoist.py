@@ -157,7 +157,7 @@ def single_parameters(plan: Plan, parameters: Mapping[str, Tensor]) -> dict[str,
         if family.name not in parameters:
             continue
         whole = parameters[family.name]
-        names = plan.gates[family.name]
+        names = plan.gate_parameters[family.name]
         parts: Sequence[Tensor] = whole.chunk(len(names))
         if _is_blocks(family.shape):
             parts = [dense_blocks(part) for part in parts]

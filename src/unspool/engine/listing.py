@@ -30,14 +30,14 @@ def describe(plan: Schedule) -> str:
     Example:
         >>> from unspool.cells import CELLS
         >>> print(describe(schedule(CELLS["rnn"].graph)).partition("The step")[0].rstrip())
-        Before the loop, for all steps at once (of few weights: in it)
+        Before the loop, for all steps at once (small layers: in the loop)
           s0 = W.h @ x + b.h
     """
     names = _names(plan)
     forward = _Words(plan.forward, _placed(plan.forward, names))
     backward = _Words(plan.backward, _placed(plan.backward, names))
     parts = [
-        ("Before the loop, for all steps at once (of few weights: in it)", _hoisted(plan)),
+        ("Before the loop, for all steps at once (small layers: in the loop)", _hoisted(plan)),
         (f"The step: {_stages(plan.forward)}", forward.stages()),
         ("Kept for the way back, at every step", _kept(plan, names)),
         ("Computed again on the way back", _again(plan, names)),

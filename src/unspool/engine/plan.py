@@ -102,7 +102,7 @@ class Plan:
         family = self.families.get(next(iter(adjoints), "").partition(".")[0])
         if self.linear is None or family is None or len(family.shape) != 2 or len(operands) != 1:
             return None
-        gates = self.gates[family.name]
+        gates = self.gate_parameters[family.name]
         if set(gates) != set(adjoints) or len(gates) != len(full.matrices):
             return None
         places = [program.memory[adjoints[gate]] for gate in gates]
@@ -119,7 +119,7 @@ class Plan:
         return [name for name in self.families if name in letters]
 
     @cached_property
-    def gates(self) -> dict[str, tuple[str, ...]]:
+    def gate_parameters(self) -> dict[str, tuple[str, ...]]:
         """For each family the names of its gates' parameters, in its order."""
         return {
             family.name: tuple(
@@ -131,10 +131,10 @@ class Plan:
     @cached_property
     def whole_families(self) -> dict[tuple[str, ...], tuple[str, bool]]:
         """By the names of all its gates a family, and whether it is centred."""
-        plain = {names: (family, False) for family, names in self.gates.items()}
+        plain = {names: (family, False) for family, names in self.gate_parameters.items()}
         around = {
             tuple(name + CENTRED for name in names): (family, True)
-            for family, names in self.gates.items()
+            for family, names in self.gate_parameters.items()
         }
         return plain | around
 
